@@ -1,0 +1,47 @@
+# Every target makes its own virtual environment when it is missing.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+QUICKSTART_DIR ?= quickstart
+STUBS := crossrank/v1
+
+.PHONY: install quickstart test verify check proto proto-baseline
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[all]'
+	touch $@
+
+install: $(VENV)/.installed
+
+quickstart: install
+	$(BIN)/crossrank quickstart --out $(QUICKSTART_DIR)
+
+test: install
+	$(BIN)/python -m pytest
+
+verify: install
+	$(BIN)/python -m pytest -m verify
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against protos/baseline.binpb
+	rm -rf build/stubs && mkdir -p build/stubs
+	$(call generate,build/stubs)
+	diff -r -x __init__.py -x __pycache__ build/stubs/crossrank/v1 $(STUBS)
+
+proto: install
+	$(call generate,.)
+
+# Only for a release: from then on `make check` refuses changes that break clients of this contract.
+proto-baseline: install
+	$(BIN)/buf build -o protos/baseline.binpb
+
+define generate
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos --python_out=$(1) --mypy_out=$(1) \
+		--grpc_python_out=$(1) --mypy_grpc_out=$(1) protos/crossrank/v1/ranker.proto
+endef
