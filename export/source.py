@@ -1,0 +1,83 @@
+"""The cross-encoder to export: opened without pickle and without remote code, and refused where it is none."""
+
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers import CrossEncoder
+from transformers import AutoConfig
+
+from serve.errors import UsageError
+from serve.manifest import Activation, Source, sha256_of
+
+_ACTIVATIONS: dict[str, Activation] = {"Identity": "identity", "Sigmoid": "sigmoid"}
+
+
+def open_cross_encoder(model: str, revision: str | None = None) -> Any:
+    """Opens a cross-encoder with one label, from a directory or by its Hugging Face id.
+
+    Returns:
+        A `sentence_transformers.CrossEncoder` in fp32 on the CPU.
+
+    Raises:
+        UsageError: there is none, it is no cross-encoder, it has several labels, or its weights are pickles.
+    """
+    try:
+        # Without this, transformers guesses a configuration from the name of the directory.
+        if Path(model).is_dir() and not (Path(model) / "config.json").is_file():
+            raise FileNotFoundError
+        config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError):
+        raise UsageError(
+            f"{model} is neither a directory with a config.json nor a model that the Hugging Face hub gives us"
+        ) from None
+    architecture = (config.architectures or ["nothing"])[0]
+    if not architecture.endswith("ForSequenceClassification"):
+        raise UsageError(
+            f"{model} is no cross-encoder: it is a {architecture}; fine-tune it first with crossrank train"
+        )
+    if config.num_labels != 1:
+        raise UsageError(f"{model} gives {config.num_labels} labels; a ranker gives one score")
+    try:
+        opened = CrossEncoder(
+            model,
+            revision=revision,
+            device="cpu",
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True, "dtype": "float32"},
+        )
+    except OSError as error:
+        raise UsageError(f"{model} has no usable model.safetensors: {_first_line(error)}") from None
+    if type(opened.activation_fn).__name__ not in _ACTIVATIONS:
+        raise UsageError(f"{model} ends in {type(opened.activation_fn).__name__}; a ranker ends in Identity or Sigmoid")
+    return opened
+
+
+def activation_of(model: Any) -> Activation:
+    """What the cross-encoder applies to its logit."""
+    return _ACTIVATIONS[type(model.activation_fn).__name__]
+
+
+def write_files(model: Any, directory: Path) -> str:
+    """Writes everything of a ranker but its graphs: configs, tokenizer, model card.
+
+    Returns:
+        The sha256 of the weights in safetensors, which are not kept.
+    """
+    # Training leaves its truncation and padding in tokenizer.json; whoever reads only that file would cut there.
+    model.tokenizer.backend_tokenizer.no_truncation()
+    model.tokenizer.backend_tokenizer.no_padding()
+    model.save_pretrained(str(directory), safe_serialization=True)
+    weights = directory / "model.safetensors"
+    digest = sha256_of(weights)
+    weights.unlink()
+    return digest
+
+
+def describe(name: str, revision: str | None, weights_sha256: str) -> Source:
+    """The manifest's word on where the weights came from; a path gives only its last part."""
+    local = Path(name).is_dir()
+    return Source(name=Path(name).resolve().name if local else name, revision=revision, weights_sha256=weights_sha256)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:160]

@@ -1,0 +1,222 @@
+"""The one Scorer: tokenise, plan, run, activate. The server, the exporter and `rank --ranker` all rank with it."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve.errors import CrossrankError
+from serve.machine import usable_cores
+from serve.manifest import Activation, Variant
+from serve.ranker import Ranker, open_ranker
+from serve.ranking import RankedDocument, order, ranked
+from serve.runtime import OnnxSession
+from serve.scheduler import Call, Scheduler
+from serve.tokenizer import LongDocumentStrategy, PairTokenizer, TokenizedPair
+
+ScoreKind: TypeAlias = Literal["logit", "probability"]
+
+# The most tokens of one run on a CPU; larger runs fall out of its caches.
+_MAX_RUN_TOKENS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a call gave and what it cost.
+
+    Attributes:
+        values: float32, one for each pair, of the kind that was asked for.
+        spans: for each pair, the part of a chunked document that gave its score, in characters; else None.
+        pairs: tokenised pairs that were run.
+        tokens: tokens of these.
+        truncated: how many of the caller's pairs lost text.
+        tokenize, queue, compute: seconds.
+    """
+
+    values: NDArray[np.float32]
+    spans: list[tuple[int, int] | None]
+    pairs: int
+    tokens: int
+    truncated: int
+    tokenize: float
+    queue: float
+    compute: float
+
+
+class Scorer:
+    """A ranker that is ready to score pairs; safe to share between threads.
+
+    Args:
+        ranker: an opened ranker.
+        variant: a variant's file name or precision; the manifest's first by default.
+        device: "cpu" or "cuda".
+        workers: threads that run the model; as many as usable cores by default.
+
+    Raises:
+        InvalidRanker, UsageError: as `PairTokenizer` and `OnnxSession` raise them.
+    """
+
+    def __init__(
+        self, ranker: Ranker, *, variant: str | None = None, device: str = "cpu", workers: int | None = None
+    ) -> None:
+        self.ranker = ranker
+        self.variant: Variant = ranker.variant(variant)
+        self.tokenizer = PairTokenizer(ranker.directory, ranker.manifest.max_length)
+        self.session = OnnxSession(ranker.directory / self.variant.file, device=device)
+        self.workers = workers or usable_cores()
+        self._scheduler = Scheduler(
+            self.session.run,
+            workers=self.workers,
+            max_run_tokens=_MAX_RUN_TOKENS if self.variant.batch_invariant else 0,
+        )
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path | str,
+        *,
+        variant: str | None = None,
+        device: str = "cpu",
+        workers: int | None = None,
+    ) -> Self:
+        """Opens a ranker's directory and holds it to its manifest.
+
+        Raises:
+            InvalidRanker: as `serve.ranker.open_ranker` raises it.
+        """
+        return cls(open_ranker(Path(directory)), variant=variant, device=device, workers=workers)
+
+    @property
+    def default_kind(self) -> ScoreKind:
+        """What the ranker's own scores are: those of the activation that it was trained with."""
+        return _KIND_OF[self.ranker.manifest.activation]
+
+    def encode(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        max_length: int | None = None,
+        strategy: LongDocumentStrategy = "truncate",
+    ) -> list[TokenizedPair]:
+        """As `PairTokenizer.encode`."""
+        return self.tokenizer.encode(pairs, max_length=max_length, strategy=strategy)
+
+    def submit(self, encoded: Sequence[TokenizedPair], *, deadline: float | None = None) -> Call:
+        """As `Scheduler.submit`."""
+        return self._scheduler.submit(encoded, deadline=deadline)
+
+    def cancel(self, call: Call) -> None:
+        """As `Scheduler.cancel`."""
+        self._scheduler.cancel(call)
+
+    def gather(
+        self,
+        encoded: Sequence[TokenizedPair],
+        call: Call,
+        *,
+        kind: ScoreKind | None = None,
+        tokenize: float = 0.0,
+    ) -> Scores:
+        """Turns the logits of a finished call into the scores of its documents: the best chunk's, activated.
+
+        Args:
+            encoded: the tokenised pairs of the call.
+            call: the call; its logits are waited for.
+            kind: what the scores shall be; the ranker's own by default.
+            tokenize: seconds that tokenising took, passed on.
+
+        Raises:
+            CrossrankError: the model gave NaN; and what the call's logits raise.
+        """
+        logits = call.logits.result()
+        if np.isnan(logits).any():
+            raise CrossrankError("the model gave NaN")
+        best: dict[int, int] = {}
+        truncated: set[int] = set()
+        for position, pair in enumerate(encoded):
+            if pair.document not in best or logits[position] > logits[best[pair.document]]:
+                best[pair.document] = position
+            if pair.truncated:
+                truncated.add(pair.document)
+        winners = [best[document] for document in range(len(best))]
+        return Scores(
+            values=_ACTIVATIONS[kind or self.default_kind](logits[winners]),
+            spans=[encoded[position].span for position in winners],
+            pairs=len(encoded),
+            tokens=call.tokens,
+            truncated=len(truncated),
+            tokenize=tokenize,
+            queue=call.queued,
+            compute=call.computed,
+        )
+
+    def score(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        kind: ScoreKind | None = None,
+        max_length: int | None = None,
+        strategy: LongDocumentStrategy = "truncate",
+    ) -> Scores:
+        """Scores (query, document) pairs and says what that cost; at least one pair."""
+        started = time.monotonic()
+        encoded = self.encode(pairs, max_length=max_length, strategy=strategy)
+        tokenize = time.monotonic() - started
+        return self.gather(encoded, self.submit(encoded), kind=kind, tokenize=tokenize)
+
+    def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        """Scores pairs as sentence-transformers' `CrossEncoder.predict` does.
+
+        Returns:
+            float32, shape [len(pairs)]; the ranker's own kind of score.
+        """
+        return self.score(pairs).values if pairs else np.empty(0, dtype=np.float32)
+
+    def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_n: int | None = None,
+        return_documents: bool = False,
+    ) -> list[RankedDocument]:
+        """Orders documents as sentence-transformers' `CrossEncoder.rank` does, equal scores by their index."""
+        scores = self.predict([(query, document) for document in documents])
+        return [
+            ranked(index, float(scores[index]), documents, return_documents=return_documents)
+            for index in order(scores)[:top_n]
+        ]
+
+    def close(self) -> None:
+        """Ends the workers; calls that are queued fail with NotServing."""
+        self._scheduler.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _identity(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return logits
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    # tanh does not overflow where exp would.
+    activated: NDArray[np.float32] = np.float32(0.5) * (np.float32(1) + np.tanh(np.float32(0.5) * logits))
+    return activated
+
+
+_ACTIVATIONS: dict[ScoreKind, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+    "logit": _identity,
+    "probability": _sigmoid,
+}
+_KIND_OF: dict[Activation, ScoreKind] = {"identity": "logit", "sigmoid": "probability"}

@@ -1,0 +1,101 @@
+"""Puts a finished directory in the place of another, so that nobody ever sees half of either.
+
+On Linux the two are exchanged in one step (renameat2 with RENAME_EXCHANGE). Elsewhere the old one is renamed to
+`NAME.old` and the new one to NAME; whoever opens NAME next finishes or undoes a swap that was interrupted.
+"""
+
+import ctypes
+import errno
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from serve.errors import UsageError
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@contextmanager
+def new_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
+    """Gives an empty directory beside `target` that takes its place when the block ends well.
+
+    Args:
+        target: where the directory shall be.
+        force: whether an existing directory is replaced.
+
+    Raises:
+        UsageError: `target` exists and `force` is not given, is no directory, or cannot be written.
+    """
+    settle(target)
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} is not a directory")
+    if target.exists() and not force:
+        raise UsageError(f"{target} exists; choose another place or give --force to replace it")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise UsageError(f"cannot write to {target.parent}: {error.strerror}") from None
+    try:
+        made.chmod(0o755)
+        yield made
+        publish(made, target)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def publish(made: Path, target: Path) -> None:
+    """Moves the directory `made` to `target` and removes what was there."""
+    _sync(made)
+    if not target.exists():
+        made.rename(target)
+        return
+    if not _exchange(made, target):
+        old = _old(target)
+        target.rename(old)
+        made.rename(target)
+        made = old
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def settle(target: Path) -> None:
+    """Finishes or undoes a swap of `target` that was interrupted between its two renames."""
+    old = _old(target)
+    if not old.is_dir():
+        return
+    if target.exists():
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        old.rename(target)
+
+
+def _old(target: Path) -> Path:
+    return target.with_name(target.name + ".old")
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Exchanges two names in one step; False where the system cannot."""
+    if sys.platform != "linux":
+        return False
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    if renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False
+    raise OSError(number, os.strerror(number), str(b))
+
+
+def _sync(directory: Path) -> None:
+    """Makes the files durable before a name points to them."""
+    for path in directory.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())

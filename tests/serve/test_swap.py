@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from serve import swap
+from serve.errors import UsageError
+from serve.swap import new_directory, settle
+
+
+def make(target: Path, text: str, *, force: bool = False) -> None:
+    with new_directory(target, force=force) as directory:
+        (directory / "file").write_text(text)
+
+
+def test_a_new_directory_appears_whole(tmp_path: Path) -> None:
+    make(tmp_path / "deep" / "out", "new")
+    assert (tmp_path / "deep" / "out" / "file").read_text() == "new"
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_an_existing_one_is_replaced_only_by_force(
+    tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchange:
+        monkeypatch.setattr(swap, "_exchange", lambda a, b: False)
+    make(tmp_path / "out", "old")
+    with pytest.raises(UsageError, match="--force"):
+        make(tmp_path / "out", "new")
+    assert (tmp_path / "out" / "file").read_text() == "old"
+    make(tmp_path / "out", "new", force=True)
+    assert (tmp_path / "out" / "file").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_error_leaves_the_old_and_nothing_else(tmp_path: Path) -> None:
+    make(tmp_path / "out", "old")
+    with pytest.raises(ZeroDivisionError), new_directory(tmp_path / "out", force=True) as directory:
+        (directory / "file").write_text("half")
+        raise ZeroDivisionError
+    assert (tmp_path / "out" / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_interrupted_swap_is_undone_or_finished(tmp_path: Path) -> None:
+    make(tmp_path / "out.old", "old")
+    settle(tmp_path / "out")
+    assert (tmp_path / "out" / "file").read_text() == "old"
+    make(tmp_path / "out.old", "older")
+    settle(tmp_path / "out")
+    assert (tmp_path / "out" / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_target_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is not a directory"):
+        make(tmp_path / "file", "new", force=True)
+    with pytest.raises(UsageError, match="cannot write to"):
+        make(tmp_path / "file" / "out", "new")
