@@ -1,0 +1,58 @@
+"""The `crossrank` command; every command imports what it needs only when it runs."""
+
+import os
+import sys
+from collections.abc import Callable
+
+import typer
+
+from crossrank.cli import export, quickstart, rank, serve, train
+from judgements.errors import JudgementsError
+from serve.errors import CrossrankError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Fine-tune, export, prove and serve cross-encoder rerankers.",
+)
+app.command("mine-code")(train.mine_code)
+app.command("train")(train.train)
+app.command("evaluate")(train.evaluate)
+app.command("export-onnx")(export.export_onnx)
+app.command("serve")(serve.serve)
+app.command("rank")(rank.rank)
+app.command("quickstart")(quickstart.quickstart)
+
+
+def main() -> None:
+    """Runs `crossrank`."""
+    _run(app)
+
+
+def export_onnx_main() -> None:
+    """Runs `export-onnx`, the same as `crossrank export-onnx`."""
+    alone = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    alone.command()(export.export_onnx)
+    _run(alone)
+
+
+def _run(command: Callable[[], None]) -> None:
+    """Ends with one sentence and the right exit code where something was wrong."""
+    try:
+        command()
+    except CrossrankError as error:
+        _fail(str(error), error.exit_code)
+    except JudgementsError as error:
+        _fail(str(error), 2)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output went away: `crossrank rank ... | head -1` is no fault.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _fail(sentence: str, code: int) -> None:
+    sys.stderr.write(f"crossrank: {sentence}\n")
+    sys.exit(code)

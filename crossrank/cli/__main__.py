@@ -1,0 +1,5 @@
+"""`python -m crossrank.cli` is `crossrank`."""
+
+from crossrank.cli import main
+
+main()

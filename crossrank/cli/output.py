@@ -1,0 +1,46 @@
+"""What commands have in common: tables for people, JSON for machines, one sentence for what went wrong."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from serve.errors import UsageError
+
+# Progress and notes go to standard error, so that standard output holds the result and nothing else.
+console = Console(stderr=True, log_path=False)
+
+
+def print_json(value: Any) -> None:
+    """Prints a result as one JSON document."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_step(step: str) -> None:
+    """Says what a long command does now, with the time."""
+    console.log(step, highlight=False, markup=False)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table: the first column to the left, the others to the right."""
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table, markup=False)
+
+
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Turns a package that is not installed into the sentence that says what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] in ("crossrank", "judgements", "serve", "export", "train"):
+            raise
+        raise UsageError(f"this command needs {error.name}: pip install 'crossrank[{extra}]'") from None

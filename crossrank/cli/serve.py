@@ -1,0 +1,61 @@
+"""`crossrank serve`."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serve.errors import UsageError
+
+
+def serve(
+    ranker: Annotated[Path | None, typer.Argument(help="Directory of the default ranker.")] = None,
+    model: Annotated[list[str] | None, typer.Option(metavar="NAME=PATH", help="A further ranker; repeatable.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Graph: file name or precision. Default: the first.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cpu.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads that run the model. Default: usable cores.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one. Default: 50051.")] = None,
+    default_deadline: Annotated[float | None, typer.Option(help="Seconds for calls without a deadline.")] = None,
+    max_documents: Annotated[int | None, typer.Option(help="Documents of one call. Default: 1000.")] = None,
+    drain: Annotated[float | None, typer.Option(help="Seconds for calls in flight after SIGTERM. Default: 30.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(envvar="CROSSRANK_CONFIG", help="TOML file with settings by these names.")
+    ] = None,
+) -> None:
+    """Serve rankers over gRPC. A flag beats CROSSRANK_... in the environment, which beats the file."""
+    from serve.logs import configure_logs
+    from serve.runtime import require_onnxruntime
+    from serve.server import serve as run
+    from serve.settings import load_settings
+
+    flags = {
+        "ranker": ranker,
+        "models": _named(model) if model else None,
+        "variant": variant,
+        "device": device,
+        "workers": workers,
+        "host": host,
+        "port": port,
+        "default_deadline": default_deadline,
+        "max_documents": max_documents,
+        "drain": drain,
+    }
+    settings = load_settings({name: value for name, value in flags.items() if value is not None}, config)
+    require_onnxruntime()
+    configure_logs()
+    # The one line for scripts that asked for port 0; flushed, since they wait for it.
+    asyncio.run(run(settings, lambda bound: print(f"listening on {settings.host}:{bound}", flush=True)))
+
+
+def _named(models: list[str]) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for entry in models:
+        name, equals, path = entry.partition("=")
+        if not (name and equals and path):
+            raise UsageError(f"--model {entry}: write it as NAME=PATH")
+        if name in named:
+            raise UsageError(f"--model {name} is given twice")
+        named[name] = Path(path)
+    return named

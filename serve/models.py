@@ -1,0 +1,91 @@
+"""The rankers of a server, by name and version."""
+
+from pathlib import Path
+
+from crossrank.v1 import ranker_pb2
+from serve.errors import NotServing, UnknownModel, UsageError
+from serve.scorer import ScoreKind, Scorer
+from serve.settings import ServerSettings
+
+_KINDS: dict[ScoreKind, ranker_pb2.ScoreKind.ValueType] = {
+    "logit": ranker_pb2.SCORE_KIND_LOGIT,
+    "probability": ranker_pb2.SCORE_KIND_PROBABILITY,
+}
+
+
+class Models:
+    """Scorers by name; the first one answers where a request names none."""
+
+    def __init__(self) -> None:
+        self._scorers: dict[str, Scorer] = {}
+
+    def load(self, settings: ServerSettings) -> None:
+        """Opens every ranker of the settings.
+
+        Raises:
+            UsageError: none is named, or one name stands for two.
+            InvalidRanker: one of them cannot be served.
+        """
+        scorers: dict[str, Scorer] = {}
+        for name, directory in _named(settings).items():
+            scorers[name] = Scorer.open(
+                directory, variant=settings.variant, device=settings.device, workers=settings.workers
+            )
+            # The first run of a session allocates; no caller should wait for that.
+            scorers[name].predict([("warm", "up")])
+        self._scorers = scorers
+
+    def get(self, model: str) -> tuple[str, Scorer]:
+        """The name and the scorer that "name", "name@version" or "" stands for.
+
+        Raises:
+            UnknownModel: there is none.
+            NotServing: nothing is loaded yet.
+        """
+        if not self._scorers:
+            raise NotServing("the server is starting")
+        name, _, version = model.partition("@")
+        name = name or next(iter(self._scorers))
+        scorer = self._scorers.get(name)
+        if scorer is None:
+            raise UnknownModel(f"model: {name!r} is not one of {', '.join(self._scorers)}")
+        if version and version != scorer.ranker.manifest.version:
+            raise UnknownModel(f"model: {name} is loaded in version {scorer.ranker.manifest.version}, not {version}")
+        return name, scorer
+
+    def describe(self) -> list[ranker_pb2.Model]:
+        """One message for each ranker, the default one first."""
+        default = next(iter(self._scorers), None)
+        return [
+            ranker_pb2.Model(
+                name=name,
+                version=scorer.ranker.manifest.version,
+                variant=scorer.variant.file,
+                precision=scorer.variant.precision,
+                provider=scorer.session.provider,
+                max_length=scorer.ranker.manifest.max_length,
+                default_score_kind=_KINDS[scorer.default_kind],
+                is_default=name == default,
+            )
+            for name, scorer in self._scorers.items()
+        ]
+
+    def close(self) -> None:
+        """Ends all workers."""
+        for scorer in self._scorers.values():
+            scorer.close()
+
+
+def _named(settings: ServerSettings) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    if settings.ranker is not None:
+        named[settings.ranker.resolve().name] = settings.ranker
+    for name, directory in settings.models.items():
+        if name in named:
+            raise UsageError(f"two rankers are called {name}; give one of them another name with --model NAME=PATH")
+        if not name or "@" in name:
+            raise UsageError(f"{name!r} cannot be the name of a model: it is empty or has an @")
+        named[name] = directory
+    if not named:
+        raise UsageError("no ranker to serve; give the directory of one, or --model NAME=PATH")
+    return named

@@ -1,0 +1,75 @@
+"""Settings of a server: a flag beats the environment, the environment beats the file, the file beats the default."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from serve.errors import UsageError
+
+MIB = 1024 * 1024
+
+
+class ServerSettings(BaseSettings):
+    """Every setting of `crossrank serve`; `CROSSRANK_PORT` in the environment and `port = …` in the file set `port`."""
+
+    model_config = SettingsConfigDict(env_prefix="CROSSRANK_", extra="forbid", frozen=True)
+
+    ranker: Path | None = Field(None, description="directory of the default ranker")
+    models: dict[str, Path] = Field(default_factory=dict, description="further rankers by name")
+    variant: str | None = Field(None, description="file name or precision of the graph; default: the ranker's first")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="execution provider")
+    workers: int | None = Field(None, ge=1, description="threads that run the model; default: usable cores")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(50051, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    default_deadline: float = Field(30.0, gt=0, description="seconds for a call that brings no deadline")
+    max_documents: int = Field(1000, ge=1, description="documents or pairs of one call")
+    max_text_bytes: int = Field(2 * MIB, ge=1, description="UTF-8 bytes of one query or document")
+    max_message_bytes: int = Field(64 * MIB, ge=1, description="bytes of one request message")
+    max_queued_tokens: int = Field(2_000_000, ge=1, description="tokens that may wait before calls are refused")
+    drain: float = Field(30.0, ge=0, description="seconds that calls in flight get after SIGTERM")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then environment; `load_settings` adds the file below both."""
+        return init_settings, env_settings
+
+
+def load_settings(flags: dict[str, Any], config: Path | None = None) -> ServerSettings:
+    """Reads the settings from flags, environment and file.
+
+    Args:
+        flags: the flags that were given, by field name.
+        config: a TOML file.
+
+    Raises:
+        UsageError: a file that cannot be read, an unknown key, a value out of range.
+    """
+
+    class WithFile(ServerSettings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *sources: Any, **named: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            above = super().settings_customise_sources(settings_cls, *sources, **named)
+            return (*above, TomlConfigSettingsSource(settings_cls, toml_file=config)) if config else above
+
+    if config is not None and not config.is_file():
+        raise UsageError(f"{config} is not a file")
+    try:
+        return WithFile(**flags)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{config} is not valid TOML: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{name}: {first['msg']}") from None

@@ -1,0 +1,111 @@
+"""What a request may be: every refusal names the field."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+from crossrank.v1 import ranker_pb2
+from serve.errors import InvalidRequest
+from serve.scorer import ScoreKind
+from serve.settings import ServerSettings
+from serve.tokenizer import LongDocumentStrategy
+
+_MAX_REQUEST_ID = 200
+
+_KINDS: dict[int, ScoreKind | None] = {
+    ranker_pb2.SCORE_KIND_UNSPECIFIED: None,
+    ranker_pb2.SCORE_KIND_LOGIT: "logit",
+    ranker_pb2.SCORE_KIND_PROBABILITY: "probability",
+}
+_STRATEGIES: dict[int, LongDocumentStrategy] = {
+    ranker_pb2.LONG_DOCUMENT_STRATEGY_UNSPECIFIED: "truncate",
+    ranker_pb2.LONG_DOCUMENT_STRATEGY_TRUNCATE: "truncate",
+    ranker_pb2.LONG_DOCUMENT_STRATEGY_CHUNK: "chunk",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A valid request, free of its wire format; `text_bytes` is the UTF-8 size of all pairs."""
+
+    model: str
+    pairs: list[tuple[str, str]]
+    text_bytes: int
+    kind: ScoreKind | None
+    max_length: int | None
+    strategy: LongDocumentStrategy
+
+
+def rank_work(request: ranker_pb2.RankRequest, settings: ServerSettings) -> Work:
+    """The pairs of a RankRequest.
+
+    Raises:
+        InvalidRequest: a field is at fault.
+    """
+    query_bytes = _text("query", request.query, settings)
+    if not request.query.strip():
+        raise InvalidRequest("query: is empty")
+    _count("documents", len(request.documents), settings)
+    document_bytes = sum(
+        _text(f"documents[{index}].text", document.text, settings) for index, document in enumerate(request.documents)
+    )
+    pairs = [(request.query, document.text) for document in request.documents]
+    return _work(request, pairs, query_bytes * len(pairs) + document_bytes)
+
+
+def score_work(request: ranker_pb2.ScoreRequest, settings: ServerSettings) -> Work:
+    """The pairs of a ScoreRequest.
+
+    Raises:
+        InvalidRequest: a field is at fault.
+    """
+    _count("pairs", len(request.pairs), settings)
+    text_bytes = 0
+    for index, pair in enumerate(request.pairs):
+        if not pair.query.strip():
+            raise InvalidRequest(f"pairs[{index}].query: is empty")
+        text_bytes += _text(f"pairs[{index}].query", pair.query, settings)
+        text_bytes += _text(f"pairs[{index}].document", pair.document, settings)
+    return _work(request, [(pair.query, pair.document) for pair in request.pairs], text_bytes)
+
+
+def request_id(given: str) -> str:
+    """The caller's request id, or a new one.
+
+    Raises:
+        InvalidRequest: it is longer than a log line should carry.
+    """
+    if len(given) > _MAX_REQUEST_ID:
+        raise InvalidRequest(f"request_id: {len(given)} characters, at most {_MAX_REQUEST_ID}")
+    return given or uuid4().hex
+
+
+def _work(
+    request: ranker_pb2.RankRequest | ranker_pb2.ScoreRequest, pairs: Sequence[tuple[str, str]], text_bytes: int
+) -> Work:
+    if request.score_kind not in _KINDS:
+        raise InvalidRequest(f"score_kind: {request.score_kind} is unknown")
+    if request.long_document_strategy not in _STRATEGIES:
+        raise InvalidRequest(f"long_document_strategy: {request.long_document_strategy} is unknown")
+    return Work(
+        model=request.model,
+        pairs=list(pairs),
+        text_bytes=text_bytes,
+        kind=_KINDS[request.score_kind],
+        max_length=request.max_length or None,
+        strategy=_STRATEGIES[request.long_document_strategy],
+    )
+
+
+def _count(field: str, number: int, settings: ServerSettings) -> None:
+    if number == 0:
+        raise InvalidRequest(f"{field}: there are none")
+    if number > settings.max_documents:
+        raise InvalidRequest(f"{field}: {number} are more than the {settings.max_documents} of one call")
+
+
+def _text(field: str, text: str, settings: ServerSettings) -> int:
+    size = len(text.encode())
+    if size > settings.max_text_bytes:
+        raise InvalidRequest(f"{field}: {size} bytes are more than the {settings.max_text_bytes} of one text")
+    return size

@@ -1,0 +1,77 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def crossrank(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "crossrank.cli", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    (tmp_path / "add.py").write_text("def add(a, b):\n    return a + b\n")
+    (tmp_path / "more.jsonl").write_text('{"doc_id": "mul", "text": "def mul(a, b): ..."}\n\n{"text": "import os"}\n')
+    return [str(tmp_path / "add.py"), str(tmp_path / "more.jsonl")]
+
+
+def test_rank_in_process_and_by_server_agree(ranker: Path, server: str, files: list[str]) -> None:
+    by_server = crossrank("rank", "add two numbers", *files, "--target", server, "--json")
+    in_process = crossrank("rank", "add two numbers", *files, "--ranker", str(ranker), "--json")
+    results = json.loads(in_process.stdout)
+    assert [entry["document"] for entry in results] == [entry["document"] for entry in json.loads(by_server.stdout)], (
+        by_server.stderr
+    )
+    assert {entry["document"] for entry in results} == {files[0], "mul", f"{files[1]}:3"}
+    table = crossrank("rank", "add two numbers", *files, "--target", server, "--top-n", "1")
+    assert results[0]["document"].rpartition("/")[2] in table.stdout.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("rank", "q", "none.txt"), "none.txt cannot be read"),
+        (("rank", "q", "{binary}"), "is not UTF-8 text"),
+        (("rank", "q", "{bad}"), "bad.jsonl:2: not a JSON object with a text"),
+        (("rank", "q", "{good}", "--ranker", "{tmp}"), "is not a ranker: it has no onnx/manifest.json"),
+        (("rank", "q", "{good}", "--ranker", "x", "--target", "y"), "exclude each other"),
+        (("serve",), "no ranker to serve"),
+        (("serve", "none"), "none is not a directory"),
+        (("serve", "--model", "name"), "write it as NAME=PATH"),
+        (("serve", "{tmp}", "--port", "70000"), "port: "),
+        (("train", "none.toml"), "none.toml cannot be read"),
+        (("evaluate", "none", "{tmp}"), "is no judged set"),
+        (("mine-code", "{tmp}/none", "{tmp}/out"), "none"),
+        (("export-onnx", "{tmp}", "{tmp}/out"), "neither a directory with a config.json"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
+    paths = {name: tmp_path / f"{name}.jsonl" for name in ("binary", "bad", "good")}
+    paths["binary"].write_bytes(b"\xff\xfe\x00")
+    paths["bad"].write_text('{"text": "a"}\n[1]\n')
+    paths["good"].write_text('{"text": "a"}\n')
+    outcome = crossrank(*(argument.format(tmp=tmp_path, **paths) for argument in arguments))
+    assert outcome.returncode == 2, outcome.stderr
+    assert sentence in outcome.stderr.splitlines()[-1]
+    assert "Traceback" not in outcome.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jsonl", "binary.jsonl", "good.jsonl"]
+
+
+def test_help_and_the_serving_path_import_no_training_stack() -> None:
+    probe = (
+        "import sys, crossrank.cli, crossrank.client, serve.server, serve.scorer\n"
+        "heavy = {'torch', 'transformers', 'optimum', 'sentence_transformers', 'judgements.bm25', 'scipy'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    outcome = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stderr
+
+
+def test_import_crossrank_imports_nothing() -> None:
+    probe = "import sys; before = set(sys.modules); import crossrank; print(sorted(set(sys.modules) - before))"
+    outcome = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert outcome.stdout.strip() == "['crossrank']"

@@ -1,0 +1,128 @@
+import asyncio
+import socket
+from collections.abc import Iterator
+from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+
+from crossrank.client import AsyncRankClient, RankClient
+from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
+from serve.errors import DeadlineExceeded, InvalidRequest, NotServing, Overloaded, UnknownModel
+
+DOCUMENTS = ["def add(a, b): return a + b", "", "import os"]
+
+
+@pytest.fixture(scope="module")
+def client(server: str) -> Iterator[RankClient]:
+    with RankClient(server) as made:
+        yield made
+
+
+def test_rank_and_predict_have_the_shapes_of_sentence_transformers(client: RankClient) -> None:
+    ranked = client.rank("add two numbers", DOCUMENTS, return_documents=True)
+    scores = client.predict([("add two numbers", document) for document in DOCUMENTS])
+    assert scores.dtype == np.float32
+    assert [entry["corpus_id"] for entry in ranked] == np.argsort(-scores, kind="stable").tolist()
+    assert all(entry["text"] == DOCUMENTS[entry["corpus_id"]] for entry in ranked)
+    assert client.rank("add two numbers", DOCUMENTS, top_n=1) == [
+        {"corpus_id": ranked[0]["corpus_id"], "score": ranked[0]["score"]}
+    ]
+    assert client.predict([]).shape == (0,)
+    assert client.models()[0].name == "brief"
+
+
+def test_predict_takes_more_pairs_than_one_call_may_hold(client: RankClient) -> None:
+    scores = client.predict([("add", DOCUMENTS[n % 3]) for n in range(1201)])
+    assert scores.shape == (1201,)
+    assert np.array_equal(scores[:3], scores[3:6])
+    assert np.array_equal(scores[:1200].reshape(-1, 3), np.tile(scores[:3], (400, 1)))
+
+
+def test_the_async_client_gives_the_same(server: str, client: RankClient) -> None:
+    async def ask() -> tuple[object, object, object]:
+        async with AsyncRankClient(server) as asynchronous:
+            ranked, scores, models = await asyncio.gather(
+                asynchronous.rank("add two numbers", DOCUMENTS, top_n=2),
+                asynchronous.predict([("add", "x"), ("add", "y")]),
+                asynchronous.models(),
+            )
+            return ranked, scores.tolist(), models[0].name
+
+    ranked, scores, name = asyncio.run(ask())
+    assert ranked == client.rank("add two numbers", DOCUMENTS, top_n=2)
+    assert scores == client.predict([("add", "x"), ("add", "y")]).tolist()
+    assert name == "brief"
+
+
+def test_one_client_serves_many_threads(client: RankClient) -> None:
+    expected = client.rank("add two numbers", DOCUMENTS)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: client.rank("add two numbers", DOCUMENTS), range(40)))
+    assert answers == [expected] * 40
+
+
+@pytest.mark.parametrize(
+    ("query", "documents", "field"),
+    [
+        ("\ud800", ["x"], "query"),
+        ("q", ["ok", "\udfff"], r"documents\[1\]"),
+        ("", ["x"], "query"),
+        ("q", [], "documents"),
+    ],
+)
+def test_bad_input_is_a_value_error_that_names_the_field(
+    client: RankClient, query: str, documents: list[str], field: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"^{field}: ") as refused:
+        client.rank(query, documents)
+    assert isinstance(refused.value, ValueError)
+
+
+def test_errors_are_typed(server: str) -> None:
+    with RankClient(server, model="other") as client, pytest.raises(UnknownModel):
+        client.rank("q", ["d"])
+    with RankClient(server, timeout=0.1) as client, pytest.raises(DeadlineExceeded):
+        client.rank("q", ["word " * 500] * 1000)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    with RankClient(f"127.0.0.1:{port}", timeout=5) as client, pytest.raises(NotServing, match=f"127.0.0.1:{port}"):
+        client.rank("q", ["d"])
+
+
+class Busy(ranker_pb2_grpc.RankServiceServicer):
+    """Refuses the first calls, and says when to come back."""
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+        self.calls = 0
+
+    def Rank(self, request: ranker_pb2.RankRequest, context: grpc.ServicerContext) -> ranker_pb2.RankResponse:  # noqa: N802
+        self.calls += 1
+        if self.calls <= self.refusals:
+            context.set_trailing_metadata((("grpc-retry-pushback-ms", "20"),))
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy")
+        return ranker_pb2.RankResponse(results=[ranker_pb2.RankResult(index=0, score=1.0)])
+
+
+@pytest.mark.parametrize(("refusals", "calls"), [(2, 3), (9, 4)])
+def test_an_overloaded_server_is_asked_again(refusals: int, calls: int) -> None:
+    busy = Busy(refusals)  # type: ignore[abstract]
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    ranker_pb2_grpc.add_RankServiceServicer_to_server(busy, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with RankClient(f"127.0.0.1:{port}") as client:
+            if refusals < calls:
+                assert client.rank("q", ["d"]) == [{"corpus_id": 0, "score": 1.0}]
+            else:
+                with pytest.raises(Overloaded) as refused:
+                    client.rank("q", ["d"])
+                assert refused.value.retry_after == 0.02
+    finally:
+        server.stop(None)
+    assert busy.calls == calls

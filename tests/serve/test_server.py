@@ -1,0 +1,259 @@
+"""A real server over loopback: the contract, its status codes, health, reflection and drain."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
+from tests.conftest import running_server
+
+BIN = Path(sys.executable).parent
+TEXTS = ["def add(a, b):\n    return a + b", "", "the capital of France", "def mul(a, b):\n    return a * b"]
+
+
+@pytest.fixture(scope="module")
+def stub(server: str) -> Iterator[ranker_pb2_grpc.RankServiceStub]:
+    with grpc.insecure_channel(server, options=[("grpc.max_send_message_length", -1)]) as channel:
+        yield ranker_pb2_grpc.RankServiceStub(channel)
+
+
+def request(query: str = "add two numbers", texts: list[str] | None = None, **fields: object) -> ranker_pb2.RankRequest:
+    documents = [ranker_pb2.Document(id=f"d{n}", text=text) for n, text in enumerate(TEXTS if texts is None else texts)]
+    made = ranker_pb2.RankRequest(query=query, documents=documents)
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_rank_orders_and_says_what_it_cost(stub: ranker_pb2_grpc.RankServiceStub) -> None:
+    response = stub.Rank(request(request_id="r-1", return_documents=True), timeout=30)
+    scores = [result.score for result in response.results]
+    assert scores == sorted(scores, reverse=True)
+    assert sorted(result.index for result in response.results) == [0, 1, 2, 3]
+    assert all(TEXTS[result.index] == result.document.text for result in response.results)
+    assert all(result.id == f"d{result.index}" for result in response.results)
+    assert (response.request_id, response.model) == ("r-1", "brief")
+    assert len(response.version) == 12
+    assert response.usage.pairs == 4
+    assert response.usage.tokens > 4 * 5
+    assert response.timings.compute.ToNanoseconds() > 0
+
+
+def test_top_n_scores_and_kinds_agree_with_score(stub: ranker_pb2_grpc.RankServiceStub) -> None:
+    top = stub.Rank(request(top_n=1), timeout=30).results
+    pairs = [ranker_pb2.Pair(query="add two numbers", document=text) for text in TEXTS]
+    logits = stub.Score(ranker_pb2.ScoreRequest(pairs=pairs), timeout=30).scores
+    assert len(top) == 1
+    assert top[0].score == max(logits)
+    kind = ranker_pb2.SCORE_KIND_PROBABILITY
+    probabilities = stub.Score(ranker_pb2.ScoreRequest(pairs=pairs, score_kind=kind), timeout=30).scores
+    assert all(0 < probability < 1 for probability in probabilities)
+    assert sorted(range(4), key=lambda n: logits[n]) == sorted(range(4), key=lambda n: probabilities[n])
+
+
+def test_equal_scores_keep_the_order_of_the_request(stub: ranker_pb2_grpc.RankServiceStub) -> None:
+    response = stub.Rank(request(texts=["same text"] * 20), timeout=30)
+    assert [result.index for result in response.results] == list(range(20))
+
+
+def test_the_same_pair_has_the_same_score_alone_in_company_and_under_load(
+    stub: ranker_pb2_grpc.RankServiceStub,
+) -> None:
+    texts = [f"def function_{n}(x):\n    return x {'+ 1 ' * (n % 7)}" for n in range(60)]
+    alone = [stub.Rank(request(texts=[text]), timeout=30).results[0].score for text in texts]
+    answers: list[list[float]] = []
+
+    def company() -> None:
+        response = stub.Rank(request(texts=texts), timeout=60)
+        answers.append([result.score for result in sorted(response.results, key=lambda result: result.index)])
+
+    threads = [threading.Thread(target=company) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert answers == [alone] * 6
+
+
+def test_a_long_document_is_cut_or_chunked(stub: ranker_pb2_grpc.RankServiceStub) -> None:
+    text = "nothing to see here. " * 400 + "def add(a, b): return a + b"
+    cut = stub.Rank(request(texts=[text, "short"]), timeout=60)
+    assert (cut.usage.truncated_documents, cut.usage.pairs) == (1, 2)
+    chunked = stub.Rank(
+        request(texts=[text, "short"], long_document_strategy=ranker_pb2.LONG_DOCUMENT_STRATEGY_CHUNK), timeout=60
+    )
+    result = next(result for result in chunked.results if result.index == 0)
+    assert chunked.usage.pairs > 10
+    assert chunked.usage.truncated_documents == 0
+    assert 0 <= result.chunk.start < result.chunk.end <= len(text)
+    best = stub.Score(
+        ranker_pb2.ScoreRequest(
+            pairs=[ranker_pb2.Pair(query="add two numbers", document=text[result.chunk.start : result.chunk.end])]
+        ),
+        timeout=30,
+    )
+    assert best.scores[0] == pytest.approx(result.score, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("bad", "code", "sentence"),
+    [
+        (request(query=""), "INVALID_ARGUMENT", "query: is empty"),
+        (request(query=" \n"), "INVALID_ARGUMENT", "query: is empty"),
+        (request(texts=[]), "INVALID_ARGUMENT", "documents: there are none"),
+        (request(texts=["x"] * 5000), "INVALID_ARGUMENT", "documents: 5000 are more than the 1000"),
+        (request(texts=["ok", "x" * 10_000_000]), "INVALID_ARGUMENT", "documents[1].text: 10000000 bytes"),
+        (request(model="other"), "NOT_FOUND", "model: 'other' is not one of brief"),
+        (request(model="brief@000000000000"), "NOT_FOUND", "not 000000000000"),
+        (request(score_kind=7), "INVALID_ARGUMENT", "score_kind: 7 is unknown"),
+        (request(long_document_strategy=9), "INVALID_ARGUMENT", "long_document_strategy: 9 is unknown"),
+        (request(max_length=1000), "INVALID_ARGUMENT", "max_length: 1000 is not between"),
+        (request(request_id="x" * 500), "INVALID_ARGUMENT", "request_id: 500 characters"),
+    ],
+)
+def test_bad_requests_name_the_field(
+    stub: ranker_pb2_grpc.RankServiceStub, bad: ranker_pb2.RankRequest, code: str, sentence: str
+) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.Rank(bad, timeout=60)
+    assert (refused.value.code().name, sentence in (refused.value.details() or "")) == (code, True), refused.value
+    assert stub.Rank(request(), timeout=30).results
+
+
+def test_nuls_and_odd_unicode_are_text(stub: ranker_pb2_grpc.RankServiceStub) -> None:
+    response = stub.Rank(
+        request(query="\0add\0", texts=["\0", "a\0b", "🙂 日本語", "\u202e\ufeff", "\ud7ff"]), timeout=30
+    )
+    assert len(response.results) == 5
+
+
+def test_bytes_that_are_no_message_leave_the_server_alive(server: str, stub: ranker_pb2_grpc.RankServiceStub) -> None:
+    with grpc.insecure_channel(server) as channel, pytest.raises(grpc.RpcError):
+        call: Any = channel.unary_unary("/crossrank.v1.RankService/Rank")
+        call(b"\x12\x02\xff\xfe", timeout=10)
+    assert stub.Rank(request(), timeout=30).results
+
+
+def test_a_message_over_the_limit(stub: ranker_pb2_grpc.RankServiceStub) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.Rank(request(texts=["x" * 1_000_000] * 70), timeout=60)
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_deadline_is_kept(stub: ranker_pb2_grpc.RankServiceStub) -> None:
+    with pytest.raises(grpc.RpcError) as late:
+        stub.Rank(request(texts=["word " * 500] * 1000), timeout=0.2)
+    assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert stub.Rank(request(), timeout=30).timings.queue.ToNanoseconds() < 5e9
+
+
+def test_overload_is_refused_with_pushback(stub: ranker_pb2_grpc.RankServiceStub) -> None:
+    heavy = request(texts=["word " * 500] * 1000)
+    running = [stub.Rank.future(heavy, timeout=60) for _ in range(3)]
+    outcomes = []
+    for _ in range(200):
+        try:
+            stub.Rank(heavy, timeout=1.0)
+        except grpc.RpcError as error:
+            outcomes.append(error)
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                break
+    for call in running:
+        call.cancel()
+    assert outcomes[-1].code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    trailing: Any = outcomes[-1].trailing_metadata()
+    assert int(dict(trailing)["grpc-retry-pushback-ms"]) > 0
+
+
+def test_list_models(stub: ranker_pb2_grpc.RankServiceStub, ranker: Path) -> None:
+    models = stub.ListModels(ranker_pb2.ListModelsRequest(), timeout=10).models
+    assert [(model.name, model.is_default, model.precision, model.max_length) for model in models] == [
+        ("brief", True, "fp32", 96)
+    ]
+    assert models[0].provider == "CPUExecutionProvider"
+    assert models[0].default_score_kind == ranker_pb2.SCORE_KIND_LOGIT
+    assert stub.Rank(request(model=f"brief@{models[0].version}"), timeout=30).results
+
+
+@pytest.mark.parametrize("service", ["", "crossrank.v1.RankService"])
+def test_health_of_each_service(server: str, service: str) -> None:
+    with grpc.insecure_channel(server) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        reply = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+    assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_buf_curl_lists_and_calls_by_reflection(server: str) -> None:
+    curl = [str(BIN / "buf"), "curl", "--protocol", "grpc", "--http2-prior-knowledge"]
+    listed = subprocess.run([*curl, "--list-methods", f"http://{server}"], capture_output=True, text=True, check=True)
+    assert "crossrank.v1.RankService/Rank" in listed.stdout
+    data = json.dumps({"query": "add two numbers", "documents": [{"id": "a", "text": "def add(a, b): ..."}]})
+    called = subprocess.run(
+        [*curl, "--data", data, f"http://{server}/crossrank.v1.RankService/Rank"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(called.stdout)["results"][0]["id"] == "a"
+
+
+def test_two_models_and_a_log_without_texts(ranker: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    shutil.copytree(ranker, second)
+    with running_server(str(ranker), "--model", f"second={second}") as (target, process):
+        with grpc.insecure_channel(target) as channel:
+            stub = ranker_pb2_grpc.RankServiceStub(channel)
+            answer = stub.Rank(request(query="a secret query", texts=["a secret text"], model="second"), timeout=30)
+            assert answer.model == "second"
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+    assert process.returncode == 0
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert [line["event"] for line in lines][-2:] == ["draining", "stopped"]
+    assert any(line["event"] == "call" and line["status"] == "OK" for line in lines)
+    assert "secret" not in log
+
+
+def test_sigterm_lets_calls_in_flight_finish(ranker: Path) -> None:
+    with running_server(str(ranker)) as (target, process), grpc.insecure_channel(target) as channel:
+        stub = ranker_pb2_grpc.RankServiceStub(channel)
+        stub.Rank(request(), timeout=30)
+        running = stub.Rank.future(request(texts=["word " * 200] * 200), timeout=60)
+        assert not running.done()
+        process.send_signal(signal.SIGTERM)
+        assert len(running.result().results) == 200
+        assert process.wait(30) == 0
+
+
+def test_a_port_in_use(ranker: Path, server: str) -> None:
+    port = server.rpartition(":")[2]
+    outcome = subprocess.run(
+        [sys.executable, "-m", "crossrank.cli", "serve", str(ranker), "--port", port], capture_output=True, text=True
+    )
+    assert outcome.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in outcome.stderr.splitlines()[-1]
+    assert "Traceback" not in outcome.stderr
+
+
+@pytest.mark.parametrize("file", ["onnx/model.onnx", "tokenizer.json", "onnx/manifest.json"])
+def test_a_truncated_file_is_refused_in_one_sentence(ranker: Path, tmp_path: Path, file: str) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(ranker, broken)
+    content = (broken / file).read_bytes()
+    (broken / file).write_bytes(content[: len(content) // 2])
+    outcome = subprocess.run(
+        [sys.executable, "-m", "crossrank.cli", "serve", str(broken), "--port", "0"], capture_output=True, text=True
+    )
+    assert outcome.returncode == 2
+    assert file in outcome.stderr.splitlines()[-1]
+    assert "Traceback" not in outcome.stderr
