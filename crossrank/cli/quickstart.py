@@ -1,0 +1,177 @@
+"""`crossrank quickstart`: from the standard library's source to answers over gRPC, offline; a second run picks up."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from crossrank.cli.export import show_report
+from crossrank.cli.output import console, needs, print_json, print_step, print_table
+from crossrank.cli.train import progress_bar, show_mining, show_training
+from crossrank.client import RankClient
+from crossrank.v1 import ranker_pb2
+from serve.errors import CrossrankError
+
+QUESTIONS = (
+    "parse an ISO 8601 date string",
+    "find the longest common substring of two sequences",
+    "copy a directory tree recursively",
+    "guess the MIME type of a file from its name",
+)
+
+_DEV_QUERIES = 80
+_FOUND_BY_BM25 = 50
+_SHOWN = 3
+
+
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Directory for everything that is made.")] = Path("quickstart"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print evaluation and answers as JSON.")] = False,
+) -> None:
+    """Mine the standard library, train, evaluate, export, serve and rank: offline, in minutes, on a CPU."""
+    with needs("all"):
+        import train.pipeline  # noqa: F401
+    out.mkdir(parents=True, exist_ok=True)
+    _mine(out)
+    _choose_dev(out)
+    _train(out)
+    _export(out)
+    with _server(out / "ranker") as target:
+        answers = _ask(out, target)
+    evaluation = json.loads((out / "model" / "metrics.json").read_text(encoding="utf-8"))["evaluation"]
+    if as_json:
+        print_json({"evaluation": evaluation, "answers": answers})
+    else:
+        _show(answers)
+        for system, gap in evaluation["differences"].items():
+            interval = {measure: f"{g['mean']:+.3f} [{g['low']:+.3f}, {g['high']:+.3f}]" for measure, g in gap.items()}
+            console.print(f"nDCG@10 against {system}: {interval['nDCG@10']}", highlight=False, markup=False)
+
+
+def _mine(out: Path) -> None:
+    from train.mine_code import mine_code
+
+    if (out / "data").exists():
+        return print_step(f"1/6 mined already: {out / 'data'}")
+    print_step("1/6 mine the standard library")
+    with progress_bar("read") as show:
+        source = Path(sysconfig.get_path("stdlib"))
+        report = mine_code([source], out / "data", progress=lambda done, total: show(done, total, ""))
+    return show_mining(report)
+
+
+def _choose_dev(out: Path) -> None:
+    """Held-out queries with the candidates of BM25 and of the base; no positive is added."""
+    from judgements.judged_set import JudgedSet, read_judged_set, write_judged_set
+    from train.base import PACKAGED_BASE
+    from train.orders import first_stage
+
+    if (out / "dev").exists():
+        return print_step(f"2/6 candidates found already: {out / 'dev'}")
+    print_step("2/6 find candidates for held-out queries")
+    whole = read_judged_set(out / "data" / "dev")
+    chosen = random.Random(0).sample(sorted(whole.queries), min(_DEV_QUERIES, len(whole.queries)))
+    queries = {query_id: whole.queries[query_id] for query_id in chosen}
+    dev = JudgedSet(queries, whole.corpus, {query_id: whole.qrels[query_id] for query_id in chosen})
+    candidates = first_stage(dev, PACKAGED_BASE)
+    return write_judged_set(JudgedSet(dev.queries, dev.corpus, dev.qrels, candidates), out / "dev")
+
+
+def _train(out: Path) -> None:
+    import train
+    from train.pipeline import train as run
+    from train.recipe import load_recipe
+
+    if (out / "model").exists():
+        return print_step(f"3/6 trained already: {out / 'model'}")
+    print_step("3/6 train")
+    recipe = load_recipe(
+        Path(train.__path__[0]) / "recipes" / "quickstart.toml", [f"data.train={out}/data/train", f"data.dev={out}/dev"]
+    )
+    with progress_bar("train") as show:
+        report = run(
+            recipe,
+            out / "model",
+            step=print_step,
+            progress=lambda number, steps, loss: show(number, steps, f"loss {loss:.4f}"),
+        )
+    show_training(report)
+    return None
+
+
+def _export(out: Path) -> None:
+    from export.pipeline import export_ranker
+
+    if (out / "ranker").exists():
+        return print_step(f"4/6 exported already: {out / 'ranker'}")
+    print_step("4/6 export")
+    report = export_ranker(str(out / "model"), out / "ranker", judgements=out / "dev", progress=print_step)
+    return show_report(report)
+
+
+@contextmanager
+def _server(ranker: Path) -> Iterator[str]:
+    """A server of its own process on loopback; gives its address."""
+    print_step("5/6 serve")
+    command = [sys.executable, "-m", "crossrank.cli", "serve", str(ranker), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            if not line.startswith("listening on "):
+                raise CrossrankError("the server did not start; run crossrank serve to see why")
+            yield line.removeprefix("listening on ").strip()
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def _ask(out: Path, target: str) -> list[dict[str, Any]]:
+    """Asks real questions over the functions that BM25 finds in the whole of what was mined."""
+    from judgements.bm25 import BM25
+    from judgements.judged_set import read_judged_set
+
+    print_step("6/6 rank")
+    sides = [read_judged_set(out / "data" / side) for side in ("train", "dev")]
+    corpus = {doc_id: text for side in sides for doc_id, text in side.corpus.items()}
+    found = BM25(corpus).top({question: question for question in QUESTIONS}, _FOUND_BY_BM25)
+    answers = []
+    with RankClient(target) as client:
+        for question in QUESTIONS:
+            documents = [ranker_pb2.Document(id=doc_id, text=corpus[doc_id]) for doc_id in found[question]]
+            started = time.monotonic()
+            response = client.call_rank(ranker_pb2.RankRequest(query=question, documents=documents, top_n=_SHOWN))
+            answers.append(
+                {
+                    "question": question,
+                    "documents": len(documents),
+                    "milliseconds": round(1000 * (time.monotonic() - started), 1),
+                    "tokenize_ms": round(response.timings.tokenize.ToNanoseconds() / 1e6, 1),
+                    "queue_ms": round(response.timings.queue.ToNanoseconds() / 1e6, 1),
+                    "compute_ms": round(response.timings.compute.ToNanoseconds() / 1e6, 1),
+                    "tokens": response.usage.tokens,
+                    "results": [
+                        {"document": result.id, "score": round(result.score, 3), "bm25_rank": result.index + 1}
+                        for result in response.results
+                    ],
+                }
+            )
+    return answers
+
+
+def _show(answers: list[dict[str, Any]]) -> None:
+    for answer in answers:
+        print_table(
+            f"{answer['question']}: {answer['documents']} functions in {answer['milliseconds']} ms (tokenise "
+            f"{answer['tokenize_ms']}, queue {answer['queue_ms']}, compute {answer['compute_ms']})",
+            ("function", "score", "BM25 rank"),
+            [(result["document"], str(result["score"]), str(result["bm25_rank"])) for result in answer["results"]],
+        )

@@ -1,0 +1,177 @@
+"""`crossrank mine-code`, `crossrank train` and `crossrank evaluate`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from crossrank.cli.output import console, needs, print_json, print_step, print_table
+from serve.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from train.evaluate import Evaluation
+    from train.mine_code import MiningReport
+    from train.pipeline import TrainingReport
+
+
+def mine_code(
+    paths: Annotated[list[Path], typer.Argument(metavar="SOURCE_DIR... OUT", help="Source trees, then the target.")],
+    dev_fraction: Annotated[float, typer.Option(help="Share of the queries that is held out, by module.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Turn Python source trees into judged sets: a docstring's first sentence asks for its function."""
+    with needs("train"):
+        from train.mine_code import mine_code as mine
+    *sources, out = paths
+    if not sources:
+        raise UsageError("give at least one source directory, then the directory to write")
+    with progress_bar("read") as show:
+        try:
+            report = mine(
+                sources, out, dev_fraction=dev_fraction, seed=seed, progress=lambda done, total: show(done, total, "")
+            )
+        except (OSError, ValueError) as error:
+            raise UsageError(str(error)) from None
+    if as_json:
+        print_json(asdict(report))
+    else:
+        show_mining(report)
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="TOML file.")],
+    out: Annotated[Path | None, typer.Option(help="Directory to write. Default: the recipe's name.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the directory if it exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Fine-tune a cross-encoder as a recipe says, and evaluate it beside the orders that need no training."""
+    with needs("train"):
+        from train.pipeline import train as run
+        from train.recipe import load_recipe
+    loaded = load_recipe(recipe, overrides or ())
+    with progress_bar("train") as show:
+        report = run(
+            loaded,
+            out or Path(loaded.name),
+            force=force,
+            step=print_step,
+            progress=lambda number, steps, loss: show(number, steps, f"loss {loss:.4f}"),
+        )
+    if as_json:
+        print_json(
+            {
+                "directory": str(report.directory),
+                "rows": report.rows,
+                "history": asdict(report.history),
+                "evaluation": report.evaluation.to_json() if report.evaluation else None,
+            }
+        )
+    else:
+        show_training(report)
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Cross-encoder (directory or Hugging Face id), or a ranker.")],
+    data: Annotated[Path, typer.Argument(help="Judged set.")],
+    base: Annotated[
+        str | None, typer.Option(help="Bi-encoder whose cosine order is shown. Default: what the model came from.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the evaluation as JSON.")] = False,
+) -> None:
+    """Evaluate a model on the candidates of a judged set, beside BM25's order and its base's cosine order."""
+    with needs("train"):
+        from train.evaluate import evaluate_model
+    evaluation = evaluate_model(model, data, base=base, step=print_step)
+    if as_json:
+        print_json(evaluation.to_json())
+    else:
+        show_evaluation(evaluation)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator["Callable[[int, int, str], None]"]:
+    """A bar on standard error; the function that it gives takes done, total and a note."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(what, total=None, note="", visible=False)
+
+        def show(done: int, total: int, note: str) -> None:
+            progress.update(task, completed=done, total=total, note=note, visible=True)
+            # A log file sees no bar; the early look at the loss should not be lost there.
+            if not console.is_terminal and note:
+                print_step(f"{what} {done}/{total} {note}")
+
+        yield show
+
+
+def show_mining(report: "MiningReport") -> None:
+    """Prints what was mined and what was skipped."""
+    rows = [
+        (name, str(side.modules), str(side.queries), str(side.documents))
+        for name, side in (("train", report.train), ("dev", report.dev))
+    ]
+    print_table(
+        f"{report.functions} functions in {report.files} files", ("side", "modules", "queries", "documents"), rows
+    )
+    skipped = sorted(report.skipped.items(), key=lambda item: -item[1])
+    print_table("skipped", ("why", "how many"), [(reason, str(count)) for reason, count in skipped])
+
+
+def show_training(report: "TrainingReport") -> None:
+    """Prints how the run went."""
+    history = report.history
+    losses = history.losses
+    print_table(
+        str(report.directory),
+        ("rows", "steps", "pairs", "seconds", "precision", "first loss", "last loss", "highest rate"),
+        [
+            (
+                str(report.rows),
+                str(history.steps),
+                str(history.pairs),
+                f"{history.seconds:.0f}",
+                history.precision,
+                f"{losses[0][1]:.4f}",
+                f"{losses[-1][1]:.4f}",
+                f"{max(rate for _, _, rate in losses):.3g}",
+            )
+        ],
+    )
+    if report.evaluation:
+        show_evaluation(report.evaluation)
+
+
+def show_evaluation(evaluation: "Evaluation") -> None:
+    """Prints every order's measures, the first one's lead with its interval, and the verdict on it."""
+    from judgements.metrics import MEASURES
+
+    first, *others = evaluation.per_query
+    rows = []
+    for system in evaluation.per_query:
+        means = evaluation.means(system)
+        lead = "" if system == first else str(evaluation.difference(first, system))
+        rows.append((system, *(f"{means[measure]:.3f}" for measure in MEASURES), lead))
+    print_table(
+        f"{evaluation.queries} queries, {evaluation.recall:.1%} of the relevant documents among the candidates",
+        ("order", *MEASURES, f"nDCG@10: {first} less this"),
+        rows,
+    )
+    for other in others:
+        console.print(evaluation.verdict(other), highlight=False, markup=False)

@@ -1,0 +1,82 @@
+"""Installations as users make them, each in an environment of its own."""
+
+import json
+import subprocess
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CONSTRAINTS = ROOT / "constraints.txt"
+
+pytestmark = pytest.mark.verify
+
+Install = Callable[..., Path]
+
+
+@pytest.fixture
+def install(tmp_path: Path) -> Install:
+    def made(*requirements: str) -> Path:
+        venv.create(tmp_path / "venv", with_pip=True)
+        python = tmp_path / "venv" / "bin" / "python"
+        subprocess.run([python, "-m", "pip", "install", "-q", *requirements], check=True)
+        return python
+
+    return made
+
+
+def test_a_serving_install_has_no_training_stack_and_ranks(install: Install, ranker: Path, tmp_path: Path) -> None:
+    python = install("-c", str(CONSTRAINTS), f"{ROOT}[cpu]")
+    listed = subprocess.run([python, "-m", "pip", "list", "--format=json"], capture_output=True, text=True, check=True)
+    installed = {package["name"].lower() for package in json.loads(listed.stdout)}
+    assert "onnxruntime" in installed
+    assert not installed & {"torch", "transformers", "optimum", "optimum-onnx", "sentence-transformers", "scipy"}
+    document = tmp_path / "add.py"
+    document.write_text("def add(a, b): return a + b")
+    command = python.parent / "crossrank"
+    with subprocess.Popen(
+        [command, "serve", ranker, "--port", "0"], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as server:
+        assert server.stdout is not None
+        try:
+            target = server.stdout.readline().split()[-1]
+            answer = subprocess.run(
+                [command, "rank", "add two numbers", document, "--target", target, "--json"],
+                capture_output=True,
+                text=True,
+                check=True,
+                cwd=tmp_path,
+            )
+        finally:
+            server.terminate()
+    assert json.loads(answer.stdout)[0]["document"] == str(document)
+    refused = subprocess.run(
+        [command, "export-onnx", "model", "out"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert refused.returncode == 2
+    assert "pip install 'crossrank[export]'" in refused.stderr
+
+
+def test_a_base_install_says_which_runtime_to_install(install: Install, ranker: Path, tmp_path: Path) -> None:
+    python = install("-c", str(CONSTRAINTS), str(ROOT))
+    refused = subprocess.run(
+        [python.parent / "crossrank", "serve", ranker], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert refused.returncode == 2
+    assert "pip install 'crossrank[cpu]'" in refused.stderr
+
+
+@pytest.mark.parametrize("protobuf", ["protobuf>=6.33.5,<7", "protobuf>=7,<8"])
+def test_the_stubs_import_on_both_majors_of_protobuf(install: Install, protobuf: str, tmp_path: Path) -> None:
+    python = install(str(ROOT), protobuf)
+    probe = (
+        "import google.protobuf, crossrank.client, serve.server\n"
+        "from crossrank.v1 import ranker_pb2\n"
+        "message = ranker_pb2.RankRequest(query='q')\n"
+        "assert ranker_pb2.RankRequest.FromString(message.SerializeToString()) == message\n"
+        "print(google.protobuf.__version__)"
+    )
+    shown = subprocess.run([python, "-c", probe], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert shown.stdout.strip()[0] in protobuf

@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+
+from serve.errors import UsageError
+from train.recipe import load_recipe
+
+RECIPES = Path(__file__).parent.parent.parent / "train" / "recipes"
+MINIMAL = 'name = "r"\nbase = "b"\nmax_length = 64\n[data]\ntrain = "rows.jsonl"\n'
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(MINIMAL)
+    return path
+
+
+def test_paths_start_at_the_recipe_and_overrides_at_the_working_directory(recipe: Path, tmp_path: Path) -> None:
+    assert load_recipe(recipe).data.train == tmp_path / "rows.jsonl"
+    assert load_recipe(recipe, ["data.train=other.jsonl"]).data.train == Path.cwd() / "other.jsonl"
+    assert load_recipe(recipe, ["data.root=/elsewhere"]).data.train == Path("/elsewhere/rows.jsonl")
+
+
+def test_overrides_take_toml_values_and_bare_words(recipe: Path) -> None:
+    loaded = load_recipe(recipe, ["training.max_steps=7", "base=some/model", "training.fp16=true", 'loss.name="fit"'])
+    assert (loaded.training.max_steps, loaded.base, loaded.training.fp16, loaded.loss.name) == (
+        7,
+        "some/model",
+        True,
+        "fit",
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        (
+            "training.lerning_rate=1",
+            "lerning_rate is not a key of a recipe; the nearest is training.learning_rate",
+        ),
+        ("max_lenght=3", "max_lenght is not a key of a recipe; the nearest is max_length"),
+        ("training.learning_rate=0", "training.learning_rate: "),
+        ("loss.name=hinge", "loss.name: "),
+        ("base", "write it as key=value"),
+        ("name.x=1", "name is not a table"),
+        ("name=../escape", "name: "),
+    ],
+)
+def test_a_bad_key_or_value_is_one_sentence(recipe: Path, override: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        load_recipe(recipe, [override])
+
+
+def test_fp16_and_bf16_exclude_each_other(recipe: Path) -> None:
+    with pytest.raises(UsageError, match="exclude each other"):
+        load_recipe(recipe, ["training.fp16=true", "training.bf16=true"])
+
+
+def test_no_toml(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("name = ")
+    with pytest.raises(UsageError, match="is not valid TOML"):
+        load_recipe(tmp_path / "bad.toml")
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_included_recipes_load(path: Path) -> None:
+    assert load_recipe(path).name == path.stem
+
+
+def test_the_two_named_cases_say_what_they_must() -> None:
+    one, two = (load_recipe(RECIPES / f"{name}.toml") for name in ("code-search-ratings", "outdoor-skills"))
+    assert (one.base, one.max_length) == ("cross-encoder/ms-marco-MiniLM-L12-v2", 512)
+    assert (one.loss.name, one.loss.activation) == ("binary_cross_entropy", "identity")
+    assert (one.training.per_device_train_batch_size, one.training.num_train_epochs) == (16, 1)
+    assert one.training.learning_rate == 5e-5
+    assert (two.base, two.max_length) == ("cross-encoder/ms-marco-MiniLM-L6-v2", 256)
+    assert (two.loss.name, two.loss.activation) == ("fit", "identity")
+    assert (two.training.per_device_train_batch_size, two.training.num_train_epochs) == (8, 3)
+    assert (two.training.learning_rate, two.training.warmup_ratio) == (5e-5, 0)
+    assert (two.training.lr_scheduler_type, two.training.fp16) == ("linear", True)

@@ -1,0 +1,137 @@
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from serve.errors import UsageError
+from tests.conftest import HELDOUT
+from train.base import PACKAGED_BASE, locate_base, open_base, open_cross_encoder, set_depth
+from train.batches import LengthGroupedBatchSampler
+from train.evaluate import evaluate_model
+from train.pipeline import train
+from train.recipe import Recipe, load_recipe
+
+RECIPES = HELDOUT.parent
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=400), st.integers(1, 9), st.booleans(), st.integers(0, 5))
+def test_batches_hold_every_row_once_and_little_padding(
+    lengths: list[int], batch_size: int, drop_last: bool, epoch: int
+) -> None:
+    dataset = {"query": [""] * len(lengths), "document": ["x" * length for length in lengths]}
+    sampler = LengthGroupedBatchSampler(dataset, batch_size=batch_size, drop_last=drop_last, seed=3)
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    assert batches == list(sampler)
+    assert len(batches) == len(sampler)
+    rows = [row for batch in batches for row in batch]
+    assert len(rows) == len(set(rows))
+    assert len(rows) == (len(lengths) // batch_size * batch_size if drop_last else len(lengths))
+    if len(lengths) <= 50 * batch_size:  # one window: the batches cut the sorted lengths
+        spans = sorted((min(lengths[row] for row in batch), max(lengths[row] for row in batch)) for batch in batches)
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_the_packaged_base_gets_a_seeded_fresh_head() -> None:
+    def opened(seed: int) -> Any:
+        data = {"train": "unused"}
+        values = {"name": "r", "base": PACKAGED_BASE, "max_length": 64, "seed": seed, "data": data}
+        return open_base(Recipe.model_validate(values)).model.classifier.weight
+
+    assert torch.equal(opened(1), opened(1))
+    assert not torch.equal(opened(1), opened(2))
+
+
+def test_the_packaged_base_must_be_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.base._PACKAGED_SHA256", "0" * 64)
+    with pytest.raises(UsageError, match="not the ones that were published"):
+        locate_base(PACKAGED_BASE)
+
+
+def test_depth_is_stacked_by_repetition_and_cut_evenly(trained: Path) -> None:
+    model = open_cross_encoder(str(trained))
+    weights = [layer.attention.self.query.weight.clone() for layer in model.model.bert.encoder.layer]
+    before = model.predict([("add two numbers", "def add(a, b): ...")])
+    set_depth(model, 12)
+    stacked = model.model.bert.encoder.layer
+    assert all(torch.equal(stacked[n].attention.self.query.weight, weights[n // 2]) for n in range(12))
+    assert not np.allclose(model.predict([("add two numbers", "def add(a, b): ...")]), before)
+    set_depth(model, 6)
+    assert np.allclose(model.predict([("add two numbers", "def add(a, b): ...")]), before)
+
+
+@pytest.fixture(scope="module", params=["code-search-ratings", "outdoor-skills"])
+def named_case(request: pytest.FixtureRequest, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One of the two named cases, run on a base of six layers that is at hand."""
+    out = tmp_path_factory.mktemp("cases") / request.param
+    recipe = load_recipe(RECIPES / f"{request.param}.toml", [f"base={trained}"])
+    return recipe, train(recipe, out)
+
+
+def test_a_named_case_moves_the_weights_by_the_rate_that_its_card_shows(named_case: Any, trained: Path) -> None:
+    recipe, report = named_case
+    expected_steps = {"code-search-ratings": 3, "outdoor-skills": 9}[recipe.name]
+    assert report.history.steps == expected_steps
+    applied = [rate for _, _, rate in report.history.losses]
+    assert max(applied) == 5e-5
+    assert applied[-1] < applied[0]
+    before, after = load_file(trained / "model.safetensors"), load_file(report.directory / "model.safetensors")
+    moved = {name: (before[name] - after[name]).abs().max().item() for name in before}
+    assert all(change > 0 for name, change in moved.items() if "LayerNorm" in name or "classifier.weight" in name)
+    assert max(moved.values()) < 20 * 5e-5 * expected_steps
+    card = (report.directory / "README.md").read_text()
+    assert "learning_rate`: 5e-05" in card
+    assert "Learning rate applied: 5e-05 at its highest" in card
+
+
+def test_a_model_card_shows_what_such_a_card_shows(named_case: Any) -> None:
+    recipe, report = named_case
+    card = (report.directory / "README.md").read_text()
+    loss = {"code-search-ratings": "BinaryCrossEntropyLoss", "outdoor-skills": "FitMixinLoss"}[recipe.name]
+    for needed in (loss, "### Framework Versions", "CrossEncoder(", "## Evaluation", "base, untuned", "| BM25 |"):
+        assert needed in card, needed
+    assert f"Size: {report.rows:,} training samples" in card
+    assert str(report.directory.parent) not in card
+
+
+def test_metrics_and_recipe_are_written_and_the_recipe_runs_again(named_case: Any, tmp_path: Path) -> None:
+    recipe, report = named_case
+    metrics = json.loads((report.directory / "metrics.json").read_text())
+    assert metrics["evaluation"]["queries"] == 12
+    assert set(metrics["evaluation"]["systems"]) == {"tuned", "BM25", "base, untuned"}
+    assert metrics["precision"] == "fp32" or torch.cuda.is_available()
+    assert load_recipe(report.directory / "recipe.toml") == recipe
+    again = train(recipe, tmp_path / "again")
+    first, second = (load_file(place / "model.safetensors") for place in (report.directory, again.directory))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_evaluate_gives_the_figures_of_training(named_case: Any) -> None:
+    recipe, report = named_case
+    evaluated = evaluate_model(str(report.directory), recipe.data.dev)
+    assert evaluated.means(report.directory.name) == pytest.approx(report.evaluation.means("tuned"))
+
+
+def test_a_ranker_and_its_model_evaluate_the_same(trained: Path, ranker: Path) -> None:
+    of_model, of_ranker = evaluate_model(str(trained), HELDOUT), evaluate_model(str(ranker), HELDOUT)
+    assert of_ranker.means(ranker.name) == pytest.approx(of_model.means(trained.name))
+    assert "base, cosine" in of_model.per_query
+
+
+def test_an_input_longer_than_the_base_reads(trained: Path) -> None:
+    values = {"name": "r", "base": str(trained), "max_length": 1024, "data": {"train": "unused"}}
+    with pytest.raises(UsageError, match="reads 512 tokens at most"):
+        open_base(Recipe.model_validate(values))
+
+
+def test_no_such_base() -> None:
+    values = {"name": "r", "base": "/nowhere/model", "max_length": 64, "data": {"train": "unused"}}
+    with pytest.raises(UsageError, match="base: /nowhere/model is neither"):
+        open_base(Recipe.model_validate(values))

@@ -1,0 +1,116 @@
+"""The training run itself: rows and a base in, a trained cross-encoder and its history out."""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from datasets import Dataset
+from judgements.rows import Row
+from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
+from sentence_transformers.cross_encoder.fit_mixin import FitMixinLoss
+from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
+from torch import nn
+from transformers import PrinterCallback, TrainerCallback
+
+from train.base import activation_module
+from train.batches import LengthGroupedBatchSampler
+from train.recipe import Loss, Recipe
+
+# (step, steps, mean loss since the last report)
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass(slots=True)
+class History:
+    """How a run went.
+
+    Attributes:
+        steps: optimiser steps.
+        seconds: wall-clock time of training.
+        pairs: pairs trained on, each as often as it was seen.
+        precision: "fp32", "fp16" or "bf16".
+        losses: (step, mean loss since the entry before, learning rate applied at that step).
+    """
+
+    steps: int = 0
+    seconds: float = 0.0
+    pairs: int = 0
+    precision: str = "fp32"
+    losses: list[tuple[int, float, float]] = field(default_factory=list)
+
+
+def fine_tune(model: Any, rows: Sequence[Row], recipe: Recipe, progress: Progress) -> History:
+    """Trains `model` in place with `CrossEncoderTrainer`.
+
+    Args:
+        model: a `CrossEncoder`.
+        rows: labels in [0, 1].
+        recipe: loss, hyperparameters and seed.
+        progress: called at the first step and then every `logging_steps`.
+
+    Returns:
+        What was done.
+    """
+    wanted = recipe.training
+    on_gpu = torch.cuda.is_available()
+    dataset = Dataset.from_dict(
+        {
+            "query": [row.query for row in rows],
+            "document": [row.document for row in rows],
+            "label": [row.label for row in rows],
+        }
+    )
+    history = History(precision="bf16" if wanted.bf16 else "fp16" if wanted.fp16 and on_gpu else "fp32")
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = CrossEncoderTrainingArguments(
+            output_dir=scratch,
+            **wanted.model_dump(exclude={"fp16", "bf16"}),
+            fp16=history.precision == "fp16",
+            bf16=history.precision == "bf16",
+            use_cpu=not on_gpu,
+            seed=recipe.seed,
+            batch_sampler=LengthGroupedBatchSampler,
+            logging_first_step=True,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
+        trainer = CrossEncoderTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=dataset,
+            loss=_loss(model, recipe.loss),
+            callbacks=[_Recorder(history, progress)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        started = time.monotonic()
+        trainer.train()
+        history.seconds = time.monotonic() - started
+        history.steps = trainer.state.global_step
+    batch = wanted.per_device_train_batch_size * wanted.gradient_accumulation_steps
+    history.pairs = min(history.steps * batch, round(len(rows) * trainer.state.epoch))
+    model.eval()
+    return history
+
+
+class _Recorder(TrainerCallback):
+    def __init__(self, history: History, progress: Progress) -> None:
+        self._history = history
+        self._progress = progress
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **others: Any) -> None:
+        if logs and "loss" in logs:
+            self._history.losses.append((state.global_step, logs["loss"], logs["learning_rate"]))
+            self._progress(state.global_step, state.max_steps, logs["loss"])
+
+
+def _loss(model: Any, wanted: Loss) -> nn.Module:
+    activation = activation_module(wanted.activation)
+    if wanted.name == "fit":
+        loss: nn.Module = FitMixinLoss(model, nn.BCEWithLogitsLoss(), activation_fn=activation)
+    else:
+        loss = BinaryCrossEntropyLoss(model, activation_fn=activation)
+    return loss

@@ -1,0 +1,67 @@
+"""The model card: sentence-transformers writes base, data, loss, hyperparameters and usage; we add what came out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from judgements.metrics import MEASURES
+
+from train.evaluate import Evaluation
+from train.fine_tune import History
+from train.recipe import Recipe
+
+_HEADING = "## Training Details"
+
+
+def describe(model: Any, recipe: Recipe) -> None:
+    """Fills in what sentence-transformers cannot know, before training."""
+    card = model.model_card_data
+    card.model_name = recipe.name
+    card.language = ["en"]
+    card.generate_widget_examples = False
+    # A local path is of no use to the reader of a card.
+    card.base_model = Path(recipe.base).name if Path(recipe.base).is_dir() else recipe.base
+    card.base_model_revision = None
+
+
+def append_results(card: Path, recipe: Recipe, history: History, evaluation: Evaluation | None) -> None:
+    """Puts the run and its evaluation before the card's training details."""
+    text = card.read_text(encoding="utf-8")
+    before, heading, after = text.partition(_HEADING)
+    section = "\n".join(_section(recipe, history, evaluation))
+    card.write_text(f"{before}{section}\n\n{heading}{after}", encoding="utf-8")
+
+
+def _section(recipe: Recipe, history: History, evaluation: Evaluation | None) -> list[str]:
+    applied = [rate for _, _, rate in history.losses]
+    lines = [
+        "## Training Run",
+        "",
+        f"- Recipe: `{recipe.name}` (all of it in `recipe.toml`)",
+        f"- Steps: {history.steps}, {history.pairs} pairs in {history.seconds:.0f} s, {history.precision}",
+        f"- Learning rate applied: {max(applied):.3g} at its highest, {applied[-1]:.3g} at the last report",
+        f"- Loss: {history.losses[0][1]:.4f} at the first report, {history.losses[-1][1]:.4f} at the last",
+        "",
+        "![loss](loss.png)",
+    ]
+    if evaluation is None:
+        return [*lines, "", "It was not evaluated: the recipe names no dev set."]
+    first = next(iter(evaluation.per_query))
+    lines += [
+        "",
+        "## Evaluation",
+        "",
+        f"{evaluation.queries} held-out queries; {evaluation.recall:.1%} of the relevant documents are among the "
+        "candidates, which are the same for every order. Differences are paired, with 95% bootstrap intervals.",
+        "",
+        "| order | " + " | ".join(MEASURES) + " | nDCG@10 of the tuned model to it |",
+        "|---|" + "---:|" * (len(MEASURES) + 1),
+    ]
+    for system in evaluation.per_query:
+        gap = "" if system == first else str(evaluation.difference(first, system))
+        lines.append(f"| {system} | {_cells(evaluation.means(system))} | {gap} |")
+    return [*lines, "", "![nDCG@10](ndcg.png)"]
+
+
+def _cells(means: Mapping[str, float]) -> str:
+    return " | ".join(f"{means[measure]:.3f}" for measure in MEASURES)
