@@ -51,7 +51,7 @@ def failure(measured: Agreement, tolerance: Tolerance) -> str | None:
     if tolerance.max_error is not None and not measured.max_error <= tolerance.max_error:
         return f"a logit is off by {measured.max_error:.2g}, more than {tolerance.max_error:g}"
     if not measured.kendall_tau >= tolerance.min_kendall_tau:
-        return f"Kendall's tau is {measured.kendall_tau:.3f}, less than {tolerance.min_kendall_tau:g}"
+        return f"Kendall's tau is {measured.kendall_tau:.4f}, less than {tolerance.min_kendall_tau:g}"
     if not measured.top_10_overlap >= tolerance.min_top_10_overlap:
-        return f"top-10 overlap is {measured.top_10_overlap:.3f}, less than {tolerance.min_top_10_overlap:g}"
+        return f"top-10 overlap is {measured.top_10_overlap:.4f}, less than {tolerance.min_top_10_overlap:g}"
     return None

@@ -5,6 +5,7 @@ says "parse http header", and its function is called `parse_http_header` or `par
 name matches no word of any question, and whatever is compared with BM25 would win by BM25's tokeniser alone.
 """
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -23,6 +24,9 @@ B = 0.75
 _WORD = re.compile(r"[^\W_]+")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _STOPWORDS = frozenset(STOPWORDS_EN)
+
+# bm25s sets its logger to DEBUG, and would talk into the output of whoever has configured logging.
+logging.getLogger("bm25s").setLevel(logging.WARNING)
 
 
 class BM25:

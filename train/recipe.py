@@ -57,7 +57,7 @@ class Training(_Table):
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     fp16: bool = Field(False, description="on a GPU; without one the run is in fp32 and says so")
-    bf16: bool = Field(False, description="on a GPU or a CPU that has it")
+    bf16: bool = Field(False, description="on a GPU or a CPU that has it; else the run is in fp32 and says so")
     logging_steps: int = Field(10, ge=1)
 
     @model_validator(mode="after")

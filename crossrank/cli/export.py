@@ -60,7 +60,7 @@ def show_report(report: "ExportReport") -> None:
         ("variant", "MB", "max error", "mean error", "Kendall", "top-1", "top-10", "written"),
         [
             (
-                variant.file,
+                Path(variant.file).name,
                 f"{variant.megabytes:.1f}",
                 f"{variant.agreement.max_error:.2g}",
                 f"{variant.agreement.mean_error:.2g}",

@@ -11,6 +11,9 @@ from rich.table import Table
 
 from serve.errors import UsageError
 
+# A file or a pipe has no width; rich would take 80 columns and fold the tables.
+_WIDTH_OF_FILES = 120
+
 # Progress and notes go to standard error, so that standard output holds the result and nothing else.
 console = Console(stderr=True, log_path=False)
 
@@ -32,7 +35,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table, markup=False)
+    terminal = sys.stdout.isatty()
+    Console(width=None if terminal else _WIDTH_OF_FILES).print(table, markup=False)
 
 
 @contextmanager
