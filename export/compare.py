@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from judgements.metrics import kendall_tau, top_k_overlap
 from numpy.typing import NDArray
 
 from export.reference import ReferenceList
+from judgements.metrics import kendall_tau, top_k_overlap
 from serve.manifest import Agreement, Precision, Tolerance
 from serve.scorer import Scorer
 
