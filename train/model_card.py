@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from judgements.metrics import MEASURES
-
+from train.base import PACKAGED_BASE, PACKAGED_HUB_ID
 from train.evaluate import Evaluation
 from train.fine_tune import History
 from train.recipe import Recipe
@@ -17,10 +17,10 @@ def describe(model: Any, recipe: Recipe) -> None:
     """Fills in what sentence-transformers cannot know, before training."""
     card = model.model_card_data
     card.model_name = recipe.name
-    card.language = ["en"]
     card.generate_widget_examples = False
-    # A local path is of no use to the reader of a card.
-    card.base_model = Path(recipe.base).name if Path(recipe.base).is_dir() else recipe.base
+    # The card links its base on the hub: right for an id, wrong for a directory or for the packaged base's own name.
+    local = Path(recipe.base).is_dir()
+    card.base_model = None if local else PACKAGED_HUB_ID if recipe.base == PACKAGED_BASE else recipe.base
     card.base_model_revision = None
 
 
@@ -38,6 +38,7 @@ def _section(recipe: Recipe, history: History, evaluation: Evaluation | None) ->
         "## Training Run",
         "",
         f"- Recipe: `{recipe.name}` (all of it in `recipe.toml`)",
+        f"- Base: `{Path(recipe.base).name if Path(recipe.base).is_dir() else recipe.base}`",
         f"- Steps: {history.steps}, {history.pairs} pairs in {history.seconds:.0f} s, {history.precision}",
         f"- Learning rate applied: {max(applied):.3g} at its highest, {applied[-1]:.3g} at the last report",
         f"- Loss: {history.losses[0][1]:.4f} at the first report, {history.losses[-1][1]:.4f} at the last",

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,8 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from crossrank.cli.export import show_report
-from crossrank.cli.output import console, needs, print_json, print_step, print_table
-from crossrank.cli.train import progress_bar, show_mining, show_training
+from crossrank.cli.output import needs, print_json, print_step, print_table
+from crossrank.cli.train import progress_bar, show_mining, show_training, show_verdicts
 from crossrank.client import RankClient
 from crossrank.v1 import ranker_pb2
 from serve.errors import CrossrankError
@@ -33,40 +33,45 @@ _FOUND_BY_BM25 = 50
 _SHOWN = 3
 
 
+Show = Callable[[Callable[[Any], None], Any], None]
+
+
 def quickstart(
     out: Annotated[Path, typer.Option(help="Directory for everything that is made.")] = Path("quickstart"),
     as_json: Annotated[bool, typer.Option("--json", help="Print evaluation and answers as JSON.")] = False,
 ) -> None:
     """Mine the standard library, train, evaluate, export, serve and rank: offline, in minutes, on a CPU."""
     with needs("all"):
-        import train.pipeline  # noqa: F401
+        import export.pipeline  # noqa: F401
+        from train.evaluate import METRICS_FILE
     out.mkdir(parents=True, exist_ok=True)
-    _mine(out)
+    # With --json, standard output holds one document; what each step made is in its directory.
+    show: Show = (lambda table, report: None) if as_json else (lambda table, report: table(report))
+    _mine(out, show)
     _choose_dev(out)
-    _train(out)
-    _export(out)
+    _train(out, show)
+    _export(out, show)
     with _server(out / "ranker") as target:
         answers = _ask(out, target)
-    evaluation = json.loads((out / "model" / "metrics.json").read_text(encoding="utf-8"))["evaluation"]
+    evaluation = json.loads((out / "model" / METRICS_FILE).read_text(encoding="utf-8"))["evaluation"]
     if as_json:
         print_json({"evaluation": evaluation, "answers": answers})
     else:
-        _show(answers)
-        for system, gap in evaluation["differences"].items():
-            interval = {measure: f"{g['mean']:+.3f} [{g['low']:+.3f}, {g['high']:+.3f}]" for measure, g in gap.items()}
-            console.print(f"nDCG@10 against {system}: {interval['nDCG@10']}", highlight=False, markup=False)
+        _show_answers(answers)
+        show_verdicts(evaluation["verdicts"])
 
 
-def _mine(out: Path) -> None:
+def _mine(out: Path, show: Show) -> None:
     from train.mine_code import mine_code
 
     if (out / "data").exists():
-        return print_step(f"1/6 mined already: {out / 'data'}")
+        print_step(f"1/6 mined already: {out / 'data'}")
+        return
     print_step("1/6 mine the standard library")
-    with progress_bar("read") as show:
+    with progress_bar("read") as bar:
         source = Path(sysconfig.get_path("stdlib"))
-        report = mine_code([source], out / "data", progress=lambda done, total: show(done, total, ""))
-    return show_mining(report)
+        report = mine_code([source], out / "data", progress=lambda done, total: bar(done, total, ""))
+    show(show_mining, report)
 
 
 def _choose_dev(out: Path) -> None:
@@ -76,46 +81,48 @@ def _choose_dev(out: Path) -> None:
     from train.orders import first_stage
 
     if (out / "dev").exists():
-        return print_step(f"2/6 candidates found already: {out / 'dev'}")
+        print_step(f"2/6 candidates found already: {out / 'dev'}")
+        return
     print_step("2/6 find candidates for held-out queries")
     whole = read_judged_set(out / "data" / "dev")
     chosen = random.Random(0).sample(sorted(whole.queries), min(_DEV_QUERIES, len(whole.queries)))
     queries = {query_id: whole.queries[query_id] for query_id in chosen}
     dev = JudgedSet(queries, whole.corpus, {query_id: whole.qrels[query_id] for query_id in chosen})
     candidates = first_stage(dev, PACKAGED_BASE)
-    return write_judged_set(JudgedSet(dev.queries, dev.corpus, dev.qrels, candidates), out / "dev")
+    write_judged_set(JudgedSet(dev.queries, dev.corpus, dev.qrels, candidates), out / "dev")
 
 
-def _train(out: Path) -> None:
+def _train(out: Path, show: Show) -> None:
     import train
     from train.pipeline import train as run
     from train.recipe import load_recipe
 
     if (out / "model").exists():
-        return print_step(f"3/6 trained already: {out / 'model'}")
+        print_step(f"3/6 trained already: {out / 'model'}")
+        return
     print_step("3/6 train")
     recipe = load_recipe(
         Path(train.__path__[0]) / "recipes" / "quickstart.toml", [f"data.train={out}/data/train", f"data.dev={out}/dev"]
     )
-    with progress_bar("train") as show:
+    with progress_bar("train") as bar:
         report = run(
             recipe,
             out / "model",
             step=print_step,
-            progress=lambda number, steps, loss: show(number, steps, f"loss {loss:.4f}"),
+            progress=lambda number, steps, loss: bar(number, steps, f"loss {loss:.4f}"),
         )
-    show_training(report)
-    return None
+    show(show_training, report)
 
 
-def _export(out: Path) -> None:
+def _export(out: Path, show: Show) -> None:
     from export.pipeline import export_ranker
 
     if (out / "ranker").exists():
-        return print_step(f"4/6 exported already: {out / 'ranker'}")
+        print_step(f"4/6 exported already: {out / 'ranker'}")
+        return
     print_step("4/6 export")
     report = export_ranker(str(out / "model"), out / "ranker", judgements=out / "dev", progress=print_step)
-    return show_report(report)
+    show(show_report, report)
 
 
 @contextmanager
@@ -167,7 +174,7 @@ def _ask(out: Path, target: str) -> list[dict[str, Any]]:
     return answers
 
 
-def _show(answers: list[dict[str, Any]]) -> None:
+def _show_answers(answers: list[dict[str, Any]]) -> None:
     for answer in answers:
         print_table(
             f"{answer['question']}: {answer['documents']} functions in {answer['milliseconds']} ms (tokenise "

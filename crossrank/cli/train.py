@@ -13,7 +13,7 @@ from crossrank.cli.output import console, needs, print_json, print_step, print_t
 from serve.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from train.evaluate import Evaluation
     from train.mine_code import MiningReport
@@ -173,5 +173,10 @@ def show_evaluation(evaluation: "Evaluation") -> None:
         ("order", *MEASURES, f"nDCG@10: {first} less this"),
         rows,
     )
-    for other in others:
-        console.print(evaluation.verdict(other), highlight=False, markup=False)
+    show_verdicts([evaluation.verdict(other) for other in others])
+
+
+def show_verdicts(verdicts: "Sequence[str]") -> None:
+    """Prints what the intervals say, a sentence for each comparison."""
+    for verdict in verdicts:
+        print(verdict)
