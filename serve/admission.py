@@ -25,13 +25,13 @@ class Admission:
         self._queued = 0.0
         self._lock = threading.Lock()
 
-    def admit(self, text_bytes: int, pairs: int, max_length: int, seconds_left: float) -> float:
+    def admit(self, text_bytes: int, pairs: int, max_tokens: float, seconds_left: float) -> float:
         """Lets a call in.
 
         Args:
             text_bytes: UTF-8 bytes of its pairs.
             pairs: how many these are.
-            max_length: the most tokens that one of them can have.
+            max_tokens: the most that they can have together.
             seconds_left: until its deadline.
 
         Returns:
@@ -41,7 +41,7 @@ class Admission:
             Overloaded: the queue is full, or the predicted wait exceeds the deadline.
         """
         with self._lock:
-            tokens = min(text_bytes * self._tokens_per_byte + pairs, float(pairs * max_length))
+            tokens = min(text_bytes * self._tokens_per_byte + pairs, max_tokens)
             wait = self._queued / self._tokens_per_second
             if self._queued and self._queued + tokens > self._max_queued_tokens:
                 raise Overloaded(f"the queue is full; try again in {wait:.1f} s", retry_after=wait)
@@ -58,10 +58,16 @@ class Admission:
         with self._lock:
             self._queued -= predicted_tokens
 
-    def learn(self, text_bytes: int, tokens: int, compute: float) -> None:
-        """Takes the measurements of a finished call: its text in bytes, its tokens, its seconds of compute."""
-        if not text_bytes or compute <= 0:
+    def learn(self, text_bytes: int, tokens: int, seconds: float) -> None:
+        """Takes the measurements of a finished call.
+
+        Args:
+            text_bytes: UTF-8 bytes of its pairs.
+            tokens: what these became.
+            seconds: that all workers together would have needed for it alone.
+        """
+        if not text_bytes or seconds <= 0:
             return
         with self._lock:
             self._tokens_per_byte += _NEWEST * (tokens / text_bytes - self._tokens_per_byte)
-            self._tokens_per_second += _NEWEST * (tokens / compute - self._tokens_per_second)
+            self._tokens_per_second += _NEWEST * (tokens / seconds - self._tokens_per_second)

@@ -22,6 +22,8 @@ class Call:
             whatever the run raised.
         queued: seconds from submission to the first run.
         computed: seconds from the first run to the last logit.
+        busy: seconds of all its runs together, whichever workers ran them.
+        tokens: of all its pairs.
     """
 
     def __init__(self, pairs: Sequence[TokenizedPair], runs: list[list[int]], deadline: float | None) -> None:
@@ -30,6 +32,7 @@ class Call:
         self.logits.set_running_or_notify_cancel()
         self.queued = 0.0
         self.computed = 0.0
+        self.busy = 0.0
         self._submitted = time.monotonic()
         self._started: float | None = None
         self._pairs = pairs
@@ -54,8 +57,9 @@ class Call:
             self.queued = self._started - self._submitted
         return self._runs.popleft()
 
-    def _finish(self, run: list[int], values: NDArray[np.float32]) -> None:
+    def _finish(self, run: list[int], values: NDArray[np.float32], seconds: float) -> None:
         self._values[run] = values
+        self.busy += seconds
         self._missing -= 1
         if not self._missing and not self.logits.done():
             assert self._started is not None
@@ -144,6 +148,7 @@ class Scheduler:
     def _work(self) -> None:
         while (taken := self._take()) is not None:
             call, run = taken
+            started = time.monotonic()
             try:
                 values = self._run([call._pairs[index] for index in run])
             except CrossrankError as error:
@@ -157,4 +162,4 @@ class Scheduler:
                 if isinstance(outcome, Exception):
                     call._fail(outcome)
                 else:
-                    call._finish(run, outcome)
+                    call._finish(run, outcome, time.monotonic() - started)

@@ -35,7 +35,8 @@ class Scores:
         pairs: tokenised pairs that were run.
         tokens: tokens of these.
         truncated: how many of the caller's pairs lost text.
-        tokenize, queue, compute: seconds.
+        tokenize, queue, compute: seconds on the clock.
+        busy: seconds of all runs together, whichever workers ran them.
     """
 
     values: NDArray[np.float32]
@@ -46,6 +47,7 @@ class Scores:
     tokenize: float
     queue: float
     compute: float
+    busy: float
 
 
 class Scorer:
@@ -153,6 +155,7 @@ class Scorer:
             tokenize=tokenize,
             queue=call.queued,
             compute=call.computed,
+            busy=call.busy,
         )
 
     def score(

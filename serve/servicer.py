@@ -1,6 +1,7 @@
 """RankService: a request in, at most six hops, a reply out."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -102,14 +103,15 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
         seconds = self._settings.default_deadline if time_remaining is None else time_remaining
         deadline = time.monotonic() + seconds
         longest = work.max_length or scorer.ranker.manifest.max_length
-        predicted = self._admission.admit(work.text_bytes, len(work.pairs), longest, seconds)
+        most = len(work.pairs) * longest if work.strategy == "truncate" else math.inf
+        predicted = self._admission.admit(work.text_bytes, len(work.pairs), most, seconds)
         try:
             scores = await asyncio.wait_for(self._tokenize_and_run(work, scorer, deadline), seconds)
         except TimeoutError:
             raise DeadlineExceeded(f"no answer within {seconds:.1f} s") from None
         finally:
             self._admission.leave(predicted)
-        self._admission.learn(work.text_bytes, scores.tokens, scores.compute)
+        self._admission.learn(work.text_bytes, scores.tokens, scores.busy / scorer.workers)
         return scores
 
     async def _tokenize_and_run(self, work: Work, scorer: Scorer, deadline: float) -> Scores:

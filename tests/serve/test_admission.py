@@ -6,7 +6,7 @@ from serve.errors import Overloaded
 
 def test_a_call_is_refused_when_the_wait_exceeds_its_deadline() -> None:
     admission = Admission(max_queued_tokens=10**9)
-    first = admission.admit(100_000, 100, 512, 1.0)
+    first = admission.admit(100_000, 100, 51_200, 1.0)
     with pytest.raises(Overloaded) as refused:
         admission.admit(100, 1, 512, 0.001)
     assert refused.value.retry_after is not None
@@ -17,11 +17,11 @@ def test_a_call_is_refused_when_the_wait_exceeds_its_deadline() -> None:
 
 def test_a_call_is_refused_when_the_queue_is_full_and_never_when_it_is_empty() -> None:
     admission = Admission(max_queued_tokens=100)
-    alone = admission.admit(10_000, 10, 512, 30.0)
+    alone = admission.admit(10_000, 10, 5120, 30.0)
     with pytest.raises(Overloaded, match="full"):
-        admission.admit(10_000, 10, 512, 30.0)
+        admission.admit(10_000, 10, 5120, 30.0)
     admission.leave(alone)
-    admission.admit(10_000, 10, 512, 30.0)
+    admission.admit(10_000, 10, 5120, 30.0)
 
 
 def test_predicted_tokens_follow_the_measured_rate_and_end_at_max_length() -> None:
