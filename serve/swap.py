@@ -31,6 +31,7 @@ def new_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
     Raises:
         UsageError: `target` exists and `force` is not given, is no directory, or cannot be written.
     """
+    target = target.resolve()
     settle(target)
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} is not a directory")
@@ -65,6 +66,7 @@ def publish(made: Path, target: Path) -> None:
 
 def settle(target: Path) -> None:
     """Finishes or undoes a swap of `target` that was interrupted between its two renames."""
+    target = target.resolve()
     old = _old(target)
     if not old.is_dir():
         return

@@ -51,11 +51,15 @@ def is_bi_encoder(base: str) -> bool:
     Raises:
         UsageError: there is no such model.
     """
+    path = Path(locate_base(base))
     try:
-        config = AutoConfig.from_pretrained(locate_base(base), trust_remote_code=False)
+        # Without this, transformers guesses a configuration from the name of the directory.
+        if path.is_dir() and not (path / "config.json").is_file():
+            raise FileNotFoundError
+        config = AutoConfig.from_pretrained(str(path), trust_remote_code=False)
     except (OSError, ValueError):
         raise UsageError(
-            f"base: {base} is neither a directory with a config.json nor a model that the Hugging Face hub gives us"
+            f"{base} is neither a directory with a config.json nor a model that the Hugging Face hub gives us"
         ) from None
     return not (config.architectures or [""])[0].endswith("ForSequenceClassification")
 

@@ -12,6 +12,7 @@ from judgements.judged_set import Candidates, JudgedSet
 from judgements.metrics import MEASURES, evaluate, mean
 from judgements.significance import Interval, paired_bootstrap
 from judgements.trec_run import Ranking
+from serve.errors import UsageError
 from serve.manifest import MANIFEST_PATH
 from serve.scorer import Scorer
 from train.base import is_bi_encoder, open_cross_encoder
@@ -103,13 +104,16 @@ def evaluate_model(
         judgements.errors.JudgementsError: a line of the data is at fault.
     """
     judged = dev_set(data)
+    is_ranker = (Path(model) / MANIFEST_PATH).is_file()
+    if not is_ranker and is_bi_encoder(model):
+        raise UsageError(f"{model} is no cross-encoder: it has no head for a score; train one from it first")
     base = base or _recorded_base(Path(model))
     bi_encoder = base if base and is_bi_encoder(base) else None
     step("find and order the candidates without the model")
     candidates = judged.candidates or first_stage(judged, bi_encoder)
     before = untrained_orders(judged, candidates, bi_encoder)
     step(f"order them with {model}")
-    if (Path(model) / MANIFEST_PATH).is_file():
+    if is_ranker:
         with Scorer.open(model) as scorer:
             tuned = rerank(judged, candidates, scorer.predict)
     else:

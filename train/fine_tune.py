@@ -1,5 +1,6 @@
 """The training run itself: rows and a base in, a trained cross-encoder and its history out."""
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncode
 from transformers import PrinterCallback, TrainerCallback
 
 from judgements.rows import Row
+from serve.errors import UsageError
 from train.base import Precision, usable_precision
 from train.batches import LengthGroupedBatchSampler
 from train.losses import make_loss
@@ -51,6 +53,9 @@ def fine_tune(model: Any, rows: Sequence[Row], recipe: Recipe, progress: Progres
 
     Returns:
         What was done.
+
+    Raises:
+        UsageError: the loss became NaN or infinite.
     """
     wanted = recipe.training
     dataset = Dataset.from_dict(
@@ -87,6 +92,8 @@ def fine_tune(model: Any, rows: Sequence[Row], recipe: Recipe, progress: Progres
         trainer.train()
         history.seconds = time.monotonic() - started
         history.steps = trainer.state.global_step
+    if not all(math.isfinite(loss) for _, loss, _ in history.losses):
+        raise UsageError("the loss became NaN or infinite; lower training.learning_rate, or train in fp32")
     batch = wanted.per_device_train_batch_size * wanted.gradient_accumulation_steps
     history.pairs = min(history.steps * batch, round(len(rows) * trainer.state.epoch))
     model.eval()

@@ -52,6 +52,13 @@ def test_an_interrupted_swap_is_undone_or_finished(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_the_working_directory_has_a_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settle(Path())
+    with pytest.raises(UsageError, match="--force"):
+        make(Path(), "new")
+
+
 def test_a_target_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="is not a directory"):

@@ -125,6 +125,18 @@ def test_a_ranker_and_its_model_evaluate_the_same(trained: Path, ranker: Path) -
     assert "base, cosine" in of_model.per_query
 
 
+def test_a_bi_encoder_is_not_evaluated_with_a_random_head() -> None:
+    with pytest.raises(UsageError, match="no head for a score"):
+        evaluate_model(PACKAGED_BASE, HELDOUT)
+
+
+def test_a_loss_that_explodes_writes_nothing(trained: Path, tmp_path: Path) -> None:
+    wild = [f"base={trained}", "training.learning_rate=1e30", "training.max_grad_norm=1e30", "training.max_steps=4"]
+    with pytest.raises(UsageError, match="the loss became NaN"):
+        train(load_recipe(RECIPES / "outdoor-skills.toml", wild), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_input_longer_than_the_base_reads(trained: Path) -> None:
     values = {"name": "r", "base": str(trained), "max_length": 1024, "data": {"train": "unused"}}
     with pytest.raises(UsageError, match="reads 512 tokens at most"):
@@ -133,5 +145,5 @@ def test_an_input_longer_than_the_base_reads(trained: Path) -> None:
 
 def test_no_such_base() -> None:
     values = {"name": "r", "base": "/nowhere/model", "max_length": 64, "data": {"train": "unused"}}
-    with pytest.raises(UsageError, match="base: /nowhere/model is neither"):
+    with pytest.raises(UsageError, match="/nowhere/model is neither"):
         open_base(Recipe.model_validate(values))
