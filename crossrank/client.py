@@ -45,6 +45,8 @@ _RETRIES = {
     ]
 }
 _OPTIONS = (
+    # A request that does not fit into this buffer, 256 KiB by default, is never tried again.
+    ("grpc.per_rpc_retry_buffer_size", 64 * 1024 * 1024),
     ("grpc.service_config", json.dumps(_RETRIES)),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -57,7 +59,7 @@ class RankClient:
     Args:
         target: "host:port".
         model: "name" or "name@version"; the server's default by default.
-        timeout: seconds that a call may take, retries included.
+        timeout: seconds that a request may take, retries included; `predict` sends one for every 500 pairs.
     """
 
     def __init__(self, target: str = DEFAULT_TARGET, *, model: str = "", timeout: float = _TIMEOUT) -> None:

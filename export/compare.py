@@ -13,8 +13,8 @@ from serve.scorer import Scorer
 # fp32 differs from PyTorch by rounding alone. The int8 presets give activations one scale per tensor, which moves
 # neighbours in a ranking; below these bounds the order is a different one.
 TOLERANCES: dict[Precision, Tolerance] = {
-    "fp32": Tolerance(max_error=1e-4, min_kendall_tau=0.999, min_top_10_overlap=0.99),
-    "int8": Tolerance(max_error=None, min_kendall_tau=0.90, min_top_10_overlap=0.85),
+    "fp32": Tolerance(max_error=1e-4, min_kendall_tau=0.999, min_top_1=0.99, min_top_10_overlap=0.99),
+    "int8": Tolerance(max_error=None, min_kendall_tau=0.90, min_top_1=0.80, min_top_10_overlap=0.85),
 }
 
 
@@ -42,7 +42,7 @@ def agreement(reference: Sequence[NDArray[np.float32]], variant: Sequence[NDArra
         mean_error=float(errors.mean()),
         kendall_tau=float(np.mean([kendall_tau(a, b) for a, b in both])),
         top_1=float(np.mean([top_k_overlap(a, b, 1) for a, b in both])),
-        top_10_overlap=float(np.mean([top_k_overlap(a, b, 10) for a, b in both])),
+        top_10_overlap=float(np.mean([top_k_overlap(a, b, min(10, max(1, len(a) // 2))) for a, b in both])),
     )
 
 
@@ -52,6 +52,8 @@ def failure(measured: Agreement, tolerance: Tolerance) -> str | None:
         return f"a logit is off by {measured.max_error:.2g}, more than {tolerance.max_error:g}"
     if not measured.kendall_tau >= tolerance.min_kendall_tau:
         return f"Kendall's tau is {measured.kendall_tau:.4f}, less than {tolerance.min_kendall_tau:g}"
+    if not measured.top_1 >= tolerance.min_top_1:
+        return f"top-1 agreement is {measured.top_1:.2f}, less than {tolerance.min_top_1:g}"
     if not measured.top_10_overlap >= tolerance.min_top_10_overlap:
         return f"top-10 overlap is {measured.top_10_overlap:.4f}, less than {tolerance.min_top_10_overlap:g}"
     return None

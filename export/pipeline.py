@@ -17,11 +17,11 @@ from export.source import activation_of, describe, open_cross_encoder, write_fil
 from serve.errors import CrossrankError
 from serve.manifest import MANIFEST_PATH, Agreement, Manifest, Tolerance, Variant, sha256_of
 from serve.ranker import Ranker
-from serve.runtime import require_onnxruntime
+from serve.runtime import installed_wheels, require_onnxruntime
 from serve.scorer import Scorer
 from serve.swap import new_directory
 
-_TOOLS = ("crossrank", "torch", "transformers", "sentence-transformers", "optimum-onnx", "onnx", "onnxruntime")
+_TOOLS = ("crossrank", "torch", "transformers", "sentence-transformers", "optimum-onnx", "onnx")
 
 
 class ExportRefused(CrossrankError):
@@ -89,11 +89,11 @@ def export_ranker(
             variants.append(quantized)
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            source=describe(model, revision, weights_sha256),
+            source=describe(model, getattr(source.model.config, "_commit_hash", revision), weights_sha256),
             model_type=source.model.config.model_type,
             max_length=int(source.max_seq_length),
             activation=activation_of(source),
-            tools={tool: version(tool) for tool in _TOOLS},
+            tools={tool: version(tool) for tool in (*_TOOLS, *installed_wheels())},
             files={},
             variants=variants,
         )

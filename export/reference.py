@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from judgements.judged_set import read_judged_set
+from serve.errors import UsageError
 
 _QUERIES = 24
 _DOCUMENTS = 30
@@ -31,6 +32,7 @@ def reference_lists(judgements: Path | None) -> list[ReferenceList]:
 
     Raises:
         judgements.errors.JudgementsError: the judged set cannot be read.
+        UsageError: it judges nothing as relevant.
     """
     return _judged(judgements) if judgements else _standard_library()
 
@@ -45,6 +47,8 @@ def _judged(directory: Path) -> list[ReferenceList]:
         ]
         documents = [judged.corpus[doc_id] for doc_id in candidates[:_DOCUMENTS]]
         lists.append(ReferenceList(judged.queries[query_id], documents))
+    if not lists:
+        raise UsageError(f"{directory} judges no document as relevant; there is nothing to compare an order on")
     return lists
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from sentence_transformers import CrossEncoder
 from transformers import AutoConfig
 
@@ -45,7 +46,7 @@ def open_cross_encoder(model: str, revision: str | None = None) -> Any:
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True, "dtype": "float32"},
         )
-    except OSError as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"{model} has no usable model.safetensors: {_first_line(error)}") from None
     if type(opened.activation_fn).__name__ not in _ACTIVATIONS:
         raise UsageError(f"{model} ends in {type(opened.activation_fn).__name__}; a ranker ends in Identity or Sigmoid")
@@ -66,7 +67,7 @@ def write_files(model: Any, directory: Path) -> str:
     # Training leaves its truncation and padding in tokenizer.json; whoever reads only that file would cut there.
     model.tokenizer.backend_tokenizer.no_truncation()
     model.tokenizer.backend_tokenizer.no_padding()
-    model.save_pretrained(str(directory), safe_serialization=True)
+    model.save_pretrained(str(directory), safe_serialization=True, max_shard_size="1TB")
     weights = directory / "model.safetensors"
     digest = sha256_of(weights)
     weights.unlink()

@@ -23,7 +23,10 @@ class Tolerance(_Strict):
 
     max_error: float | None = Field(None, description="largest difference of a logit; None: not limited")
     min_kendall_tau: float = Field(description="Kendall's tau-b within a query")
-    min_top_10_overlap: float = Field(description="share of PyTorch's ten best that are among the variant's")
+    min_top_1: float = Field(description="share of the queries whose first document is PyTorch's")
+    min_top_10_overlap: float = Field(
+        description="share of PyTorch's ten best, or of the better half of a list below 20, among the variant's"
+    )
 
 
 class Agreement(_Strict):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from crossrank.v1 import ranker_pb2
 from serve.errors import NotServing, UnknownModel, UsageError
+from serve.machine import usable_cores
 from serve.scorer import ScoreKind, Scorer
 from serve.settings import ServerSettings
 
@@ -27,10 +28,11 @@ class Models:
             InvalidRanker: one of them cannot be served.
         """
         scorers: dict[str, Scorer] = {}
-        for name, directory in _named(settings).items():
-            scorers[name] = Scorer.open(
-                directory, variant=settings.variant, device=settings.device, workers=settings.workers
-            )
+        named = _named(settings)
+        # Together the rankers have as many workers as there are cores, and each has one at least.
+        workers = settings.workers or max(1, usable_cores() // len(named))
+        for name, directory in named.items():
+            scorers[name] = Scorer.open(directory, variant=settings.variant, device=settings.device, workers=workers)
             # The first run of a session allocates; no caller should wait for that.
             scorers[name].predict([("warm", "up")])
         self._scorers = scorers

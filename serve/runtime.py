@@ -20,7 +20,7 @@ def require_onnxruntime() -> Any:
     Raises:
         UsageError: neither or both of its wheels are installed; they own one module, so both together break it.
     """
-    wheels = [wheel for wheel in ("onnxruntime", "onnxruntime-gpu") if _installed(wheel)]
+    wheels = installed_wheels()
     if not wheels:
         raise UsageError("ONNX Runtime is not installed: pip install 'crossrank[cpu]', or 'crossrank[gpu]' for CUDA")
     if len(wheels) == 2:
@@ -31,6 +31,11 @@ def require_onnxruntime() -> Any:
     import onnxruntime
 
     return onnxruntime
+
+
+def installed_wheels() -> list[str]:
+    """Which wheels of ONNX Runtime are installed."""
+    return [wheel for wheel in ("onnxruntime", "onnxruntime-gpu") if _installed(wheel)]
 
 
 class OnnxSession:

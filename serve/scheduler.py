@@ -104,7 +104,10 @@ class Scheduler:
 
         Raises:
             NotServing: the scheduler is closed.
+            ValueError: there are no pairs.
         """
+        if not pairs:
+            raise ValueError("there are no pairs to score")
         runs = plan([len(pair.ids) for pair in pairs], max_run_tokens=self._max_run_tokens)
         call = Call(pairs, runs, deadline)
         with self._changed:
@@ -150,7 +153,7 @@ class Scheduler:
             call, run = taken
             started = time.monotonic()
             try:
-                values = self._run([call._pairs[index] for index in run])
+                values = self._run([call._pairs[index] for index in run]).reshape(len(run))
             except CrossrankError as error:
                 outcome: Exception | NDArray[np.float32] = error
             except Exception as error:

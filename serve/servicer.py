@@ -3,8 +3,11 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import grpc
@@ -19,9 +22,13 @@ from serve.models import Models
 from serve.ranking import order
 from serve.scorer import Scorer, Scores
 from serve.settings import ServerSettings
+from serve.tokenizer import TokenizedPair
 from serve.validation import Work, rank_work, request_id, score_work
 
 PUSHBACK = "grpc-retry-pushback-ms"
+
+# So much text is tokenised in one go, in a few tens of milliseconds.
+_TOKENIZE_CHARACTERS = 256 * 1024
 
 _log = structlog.get_logger()
 _Request = TypeVar("_Request")
@@ -39,7 +46,8 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
     def __init__(self, models: Models, settings: ServerSettings) -> None:
         self._models = models
         self._settings = settings
-        self._admission = Admission(settings.max_queued_tokens)
+        # Each model has its workers and its speed, and so its queue.
+        self._admissions: defaultdict[str, Admission] = defaultdict(lambda: Admission(settings.max_queued_tokens))
         # The tokenizers library has threads of its own; one here keeps its work off the event loop.
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="crossrank-tokenize")
 
@@ -53,7 +61,7 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
         async def answer(identifier: str) -> ranker_pb2.RankResponse:
             work = rank_work(request, self._settings)
             name, scorer = self._models.get(work.model)
-            scores = await self._score(work, scorer, context.time_remaining())
+            scores = await self._score(work, name, scorer, context.time_remaining())
             return ranker_pb2.RankResponse(
                 request_id=identifier,
                 model=name,
@@ -75,7 +83,7 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
         async def answer(identifier: str) -> ranker_pb2.ScoreResponse:
             work = score_work(request, self._settings)
             name, scorer = self._models.get(work.model)
-            scores = await self._score(work, scorer, context.time_remaining())
+            scores = await self._score(work, name, scorer, context.time_remaining())
             return ranker_pb2.ScoreResponse(
                 request_id=identifier,
                 model=name,
@@ -93,33 +101,41 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
         context: ServicerContext[ranker_pb2.ListModelsRequest, ranker_pb2.ListModelsResponse],
     ) -> ranker_pb2.ListModelsResponse:
         """Lists the rankers."""
-        return ranker_pb2.ListModelsResponse(models=self._models.describe())
+
+        async def answer(identifier: str) -> ranker_pb2.ListModelsResponse:
+            self._models.get("")
+            return ranker_pb2.ListModelsResponse(models=self._models.describe())
+
+        return await self._answer("ListModels", "", 0, context, answer)
 
     def close(self) -> None:
         """Ends the tokenising thread."""
-        self._tokenizing.shutdown()
+        self._tokenizing.shutdown(wait=False, cancel_futures=True)
 
-    async def _score(self, work: Work, scorer: Scorer, time_remaining: float | None) -> Scores:
+    async def _score(self, work: Work, name: str, scorer: Scorer, time_remaining: float | None) -> Scores:
         seconds = self._settings.default_deadline if time_remaining is None else time_remaining
         deadline = time.monotonic() + seconds
         longest = work.max_length or scorer.ranker.manifest.max_length
         most = len(work.pairs) * longest if work.strategy == "truncate" else math.inf
-        predicted = self._admission.admit(work.text_bytes, len(work.pairs), most, seconds)
+        admission = self._admissions[name]
+        predicted = admission.admit(work.text_bytes, len(work.pairs), most, seconds)
         try:
             scores = await asyncio.wait_for(self._tokenize_and_run(work, scorer, deadline), seconds)
         except TimeoutError:
             raise DeadlineExceeded(f"no answer within {seconds:.1f} s") from None
         finally:
-            self._admission.leave(predicted)
-        self._admission.learn(work.text_bytes, scores.tokens, scores.busy / scorer.workers)
+            admission.leave(predicted)
+        seconds = scores.busy / scorer.workers
+        admission.learn(work.text_bytes, scores.tokens, seconds, truncated=scores.truncated > 0)
         return scores
 
     async def _tokenize_and_run(self, work: Work, scorer: Scorer, deadline: float) -> Scores:
         started = time.monotonic()
-        encoded = await asyncio.get_running_loop().run_in_executor(
-            self._tokenizing,
-            lambda: scorer.encode(work.pairs, max_length=work.max_length, strategy=work.strategy),
-        )
+        encoded: list[TokenizedPair] = []
+        for start, part in _slices(work.pairs):
+            encode = partial(scorer.encode, part, max_length=work.max_length, strategy=work.strategy)
+            tokenized = await asyncio.get_running_loop().run_in_executor(self._tokenizing, encode)
+            encoded.extend(replace(pair, document=pair.document + start) for pair in tokenized)
         tokenize = time.monotonic() - started
         call = scorer.submit(encoded, deadline=deadline)
         try:
@@ -165,6 +181,16 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
     def _record(self, method: str, identifier: str, pairs: int, started: float, status: grpc.StatusCode) -> None:
         milliseconds = round((time.monotonic() - started) * 1000, 1)
         _log.info("call", method=method, request_id=identifier, pairs=pairs, status=status.name, ms=milliseconds)
+
+
+def _slices(pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[int, Sequence[tuple[str, str]]]]:
+    """Parts of a call, with the place of their first pair: between two of them other calls get their turn."""
+    start, size = 0, 0
+    for end, (query, document) in enumerate(pairs, start=1):
+        size += len(query) + len(document)
+        if size >= _TOKENIZE_CHARACTERS or end == len(pairs):
+            yield start, pairs[start:end]
+            start, size = end, 0
 
 
 def _results(request: ranker_pb2.RankRequest, scores: Scores) -> list[ranker_pb2.RankResult]:

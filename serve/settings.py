@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from serve.errors import UsageError
 
@@ -18,10 +24,12 @@ class ServerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CROSSRANK_", extra="forbid", frozen=True)
 
     ranker: Path | None = Field(None, description="directory of the default ranker")
-    models: dict[str, Path] = Field(default_factory=dict, description="further rankers by name")
+    models: dict[str, Path] = Field(
+        default_factory=dict, description="further rankers by name; those of all sources together"
+    )
     variant: str | None = Field(None, description="file name or precision of the graph; default: the ranker's first")
     device: Literal["cpu", "cuda"] = Field("cpu", description="execution provider")
-    workers: int | None = Field(None, ge=1, description="threads that run the model; default: usable cores")
+    workers: int | None = Field(None, ge=1, description="threads of each ranker; default: usable cores, divided")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(50051, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     default_deadline: float = Field(30.0, gt=0, description="seconds for a call that brings no deadline")
@@ -67,7 +75,9 @@ def load_settings(flags: dict[str, Any], config: Path | None = None) -> ServerSe
         raise UsageError(f"{config} is not a file")
     try:
         return WithFile(**flags)
-    except tomllib.TOMLDecodeError as error:
+    except SettingsError as error:
+        raise UsageError(f"the environment holds a setting that cannot be read: {error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{config} is not valid TOML: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]

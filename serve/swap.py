@@ -1,7 +1,7 @@
 """Puts a finished directory in the place of another, so that nobody ever sees half of either.
 
-On Linux the two are exchanged in one step (renameat2 with RENAME_EXCHANGE). Elsewhere the old one is renamed to
-`NAME.old` and the new one to NAME; whoever opens NAME next finishes or undoes a swap that was interrupted.
+On Linux the two are exchanged in one step (renameat2 with RENAME_EXCHANGE). Elsewhere the old one is first renamed to
+`.NAME.crossrank-old`, a name that no person's backup has; whoever opens NAME next undoes a swap that was interrupted.
 """
 
 import ctypes
@@ -45,19 +45,27 @@ def new_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
     try:
         made.chmod(0o755)
         yield made
-        publish(made, target)
+        publish(made, target, force=force)
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def publish(made: Path, target: Path) -> None:
-    """Moves the directory `made` to `target` and removes what was there."""
+def publish(made: Path, target: Path, *, force: bool) -> None:
+    """Moves the directory `made` to `target` and removes what was there.
+
+    Raises:
+        UsageError: there is something and `force` is not given; it may have come while `made` was being made.
+    """
     _sync(made)
-    if not target.exists():
-        made.rename(target)
+    if not force or not target.exists():
+        try:
+            made.rename(target)
+        except OSError as error:
+            raise UsageError(f"cannot move the result to {target}: {error.strerror}") from None
         return
     if not _exchange(made, target):
         old = _old(target)
+        shutil.rmtree(old, ignore_errors=True)
         target.rename(old)
         made.rename(target)
         made = old
@@ -65,19 +73,14 @@ def publish(made: Path, target: Path) -> None:
 
 
 def settle(target: Path) -> None:
-    """Finishes or undoes a swap of `target` that was interrupted between its two renames."""
+    """Undoes a swap of `target` that was interrupted between its two renames."""
     target = target.resolve()
-    old = _old(target)
-    if not old.is_dir():
-        return
-    if target.exists():
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        old.rename(target)
+    if not target.exists() and _old(target).is_dir():
+        _old(target).rename(target)
 
 
 def _old(target: Path) -> Path:
-    return target.with_name(target.name + ".old")
+    return target.with_name(f".{target.name}.crossrank-old")
 
 
 def _exchange(a: Path, b: Path) -> bool:

@@ -70,3 +70,7 @@ def test_the_counts_of_the_two_cases() -> None:
     recipes = HELDOUT.parent
     assert len(read_rows(recipes / "code-search-ratings.jsonl")) == 45
     assert len(read_rows(recipes / "outdoor-skills.jsonl")) == 18
+
+
+def test_no_placeholder_is_left() -> None:
+    assert "@@" not in README

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
+from safetensors import SafetensorError
 from sentence_transformers import CrossEncoder
 from torch import nn
 from transformers import AutoConfig, set_seed
@@ -113,7 +114,7 @@ def open_cross_encoder(path: str, *, max_length: int | None = None) -> Any:
         return CrossEncoder(
             path, num_labels=1, max_length=max_length, trust_remote_code=False, model_kwargs={"use_safetensors": True}
         )
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0][:160]
         raise UsageError(f"{path} cannot be opened as a cross-encoder: {reason}") from None
 

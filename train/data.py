@@ -5,7 +5,6 @@ from pathlib import Path
 
 from judgements.judged_set import JudgedSet, is_judged_set, read_judged_set
 from judgements.rows import Row, read_rows
-
 from serve.errors import UsageError
 from train.negatives import mine_negatives
 from train.recipe import Recipe
@@ -35,12 +34,15 @@ def dev_set(path: Path) -> JudgedSet:
     """The judged set that a model is evaluated on.
 
     Raises:
-        UsageError: no such set.
+        UsageError: no such set, or nothing in it is judged relevant.
         judgements.errors.JudgementsError: a line is at fault.
     """
     if not is_judged_set(path):
         raise UsageError(f"{path} is no judged set: it needs queries.jsonl, corpus.jsonl and qrels.tsv")
-    return read_judged_set(path)
+    judged = read_judged_set(path)
+    if not any(judged.positives(query_id) for query_id in judged.queries):
+        raise UsageError(f"{path}: no query has a relevant document; there is nothing to measure an order on")
+    return judged
 
 
 def _judged_rows(judged: JudgedSet, recipe: Recipe) -> list[Row]:

@@ -107,8 +107,7 @@ def evaluate_model(
     is_ranker = (Path(model) / MANIFEST_PATH).is_file()
     if not is_ranker and is_bi_encoder(model):
         raise UsageError(f"{model} is no cross-encoder: it has no head for a score; train one from it first")
-    base = base or _recorded_base(Path(model))
-    bi_encoder = base if base and is_bi_encoder(base) else None
+    bi_encoder = _recorded_bi_encoder(Path(model)) if base is None else base if is_bi_encoder(base) else None
     step("find and order the candidates without the model")
     candidates = judged.candidates or first_stage(judged, bi_encoder)
     before = untrained_orders(judged, candidates, bi_encoder)
@@ -122,10 +121,10 @@ def evaluate_model(
     return compare_systems(judged, {Path(model).name: tuned, **before}, candidates)
 
 
-def _recorded_base(model: Path) -> str | None:
-    """The base that a model of ours was trained from."""
+def _recorded_bi_encoder(model: Path) -> str | None:
+    """The bi-encoder that a model of ours was trained from, if it was one and is still to be had."""
     try:
         base = json.loads((model / METRICS_FILE).read_text(encoding="utf-8"))["base"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return base if is_bi_encoder(base) else None
+    except (OSError, ValueError, KeyError, TypeError):  # UsageError, for a base that is gone, is a ValueError
         return None
-    return base if isinstance(base, str) else None

@@ -1,6 +1,5 @@
 """The `crossrank` command; every command imports what it needs only when it runs."""
 
-import os
 import sys
 from collections.abc import Callable
 
@@ -47,10 +46,6 @@ def _run(command: Callable[[], None]) -> None:
         _fail(str(error), 2)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
-    except BrokenPipeError:
-        # The reader of our output went away: `crossrank rank ... | head -1` is no fault.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 def _fail(sentence: str, code: int) -> None:

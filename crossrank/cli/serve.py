@@ -19,6 +19,11 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one. Default: 50051.")] = None,
     default_deadline: Annotated[float | None, typer.Option(help="Seconds for calls without a deadline.")] = None,
     max_documents: Annotated[int | None, typer.Option(help="Documents of one call. Default: 1000.")] = None,
+    max_text_bytes: Annotated[int | None, typer.Option(help="UTF-8 bytes of one text. Default: 2 MiB.")] = None,
+    max_message_bytes: Annotated[int | None, typer.Option(help="Bytes of one request. Default: 64 MiB.")] = None,
+    max_queued_tokens: Annotated[
+        int | None, typer.Option(help="Tokens that may wait, for each ranker. Default: 2000000.")
+    ] = None,
     drain: Annotated[float | None, typer.Option(help="Seconds for calls in flight after SIGTERM. Default: 30.")] = None,
     config: Annotated[
         Path | None, typer.Option(envvar="CROSSRANK_CONFIG", help="TOML file with settings by these names.")
@@ -40,6 +45,9 @@ def serve(
         "port": port,
         "default_deadline": default_deadline,
         "max_documents": max_documents,
+        "max_text_bytes": max_text_bytes,
+        "max_message_bytes": max_message_bytes,
+        "max_queued_tokens": max_queued_tokens,
         "drain": drain,
     }
     settings = load_settings({name: value for name, value in flags.items() if value is not None}, config)

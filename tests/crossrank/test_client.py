@@ -108,8 +108,8 @@ class Busy(ranker_pb2_grpc.RankServiceServicer):
         return ranker_pb2.RankResponse(results=[ranker_pb2.RankResult(index=0, score=1.0)])
 
 
-@pytest.mark.parametrize(("refusals", "calls"), [(2, 3), (9, 4)])
-def test_an_overloaded_server_is_asked_again(refusals: int, calls: int) -> None:
+@pytest.mark.parametrize(("refusals", "calls", "size"), [(2, 3, 1), (9, 4, 1), (2, 3, 3_000_000)])
+def test_an_overloaded_server_is_asked_again(refusals: int, calls: int, size: int) -> None:
     busy = Busy(refusals)  # type: ignore[abstract]
     server = grpc.server(futures.ThreadPoolExecutor(2))
     ranker_pb2_grpc.add_RankServiceServicer_to_server(busy, server)
@@ -118,7 +118,7 @@ def test_an_overloaded_server_is_asked_again(refusals: int, calls: int) -> None:
     try:
         with RankClient(f"127.0.0.1:{port}") as client:
             if refusals < calls:
-                assert client.rank("q", ["d"]) == [{"corpus_id": 0, "score": 1.0}]
+                assert client.rank("q", ["d" * size]) == [{"corpus_id": 0, "score": 1.0}]
             else:
                 with pytest.raises(Overloaded) as refused:
                     client.rank("q", ["d"])

@@ -30,3 +30,10 @@ def test_predicted_tokens_follow_the_measured_rate_and_end_at_max_length() -> No
         admission.learn(1000, 500, 0.1)
     assert admission.admit(1000, 1, 10_000, 30.0) == pytest.approx(501, rel=0.01)
     assert admission.admit(1_000_000, 1, 512, 30.0) == 512
+
+
+def test_truncated_text_does_not_teach_that_bytes_are_cheap() -> None:
+    admission = Admission(max_queued_tokens=10**9)
+    for _ in range(200):
+        admission.learn(2_000_000, 512, 0.1, truncated=True)
+    assert admission.admit(1000, 1, 10_000, 30.0) > 200

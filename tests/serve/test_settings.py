@@ -36,6 +36,12 @@ def test_a_bad_file_is_one_sentence(tmp_path: Path, text: str, sentence: str) ->
         load_settings({}, path)
 
 
+def test_a_bad_environment_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSRANK_MODELS", "not json")
+    with pytest.raises(UsageError, match="environment"):
+        load_settings({})
+
+
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a file"):
         load_settings({}, tmp_path / "none.toml")

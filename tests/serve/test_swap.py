@@ -42,13 +42,19 @@ def test_an_error_leaves_the_old_and_nothing_else(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_an_interrupted_swap_is_undone_or_finished(tmp_path: Path) -> None:
-    make(tmp_path / "out.old", "old")
+def test_an_interrupted_swap_is_undone_and_a_backup_of_the_user_is_left_alone(tmp_path: Path) -> None:
+    make(tmp_path / "out.old", "backup")
+    make(tmp_path / ".out.crossrank-old", "old")
     settle(tmp_path / "out")
     assert (tmp_path / "out" / "file").read_text() == "old"
-    make(tmp_path / "out.old", "older")
     settle(tmp_path / "out")
-    assert (tmp_path / "out" / "file").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.old"]
+
+
+def test_what_came_meanwhile_is_not_replaced_without_force(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot move the result"), new_directory(tmp_path / "out"):
+        make(tmp_path / "out", "meanwhile")
+    assert (tmp_path / "out" / "file").read_text() == "meanwhile"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
