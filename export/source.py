@@ -1,5 +1,6 @@
 """The cross-encoder to export: opened without pickle and without remote code, and refused where it is none."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +63,17 @@ def write_files(model: Any, directory: Path) -> str:
     """Writes everything of a ranker but its graphs: configs, tokenizer, model card.
 
     Returns:
-        The sha256 of the weights in safetensors, which are not kept.
+        The sha256 of the weights in safetensors, which are not kept; of its shards' digests where there are several.
     """
     # Training leaves its truncation and padding in tokenizer.json; whoever reads only that file would cut there.
     model.tokenizer.backend_tokenizer.no_truncation()
     model.tokenizer.backend_tokenizer.no_padding()
-    model.save_pretrained(str(directory), safe_serialization=True, max_shard_size="1TB")
-    weights = directory / "model.safetensors"
-    digest = sha256_of(weights)
-    weights.unlink()
-    return digest
+    model.save_pretrained(str(directory), safe_serialization=True)
+    shards = sorted(directory.glob("*.safetensors"))  # one, up to 5 GB
+    digests = [sha256_of(shard) for shard in shards]
+    for file in (*shards, *directory.glob("*.safetensors.index.json")):
+        file.unlink()
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def describe(name: str, revision: str | None, weights_sha256: str) -> Source:
