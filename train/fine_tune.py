@@ -55,7 +55,7 @@ def fine_tune(model: Any, rows: Sequence[Row], recipe: Recipe, progress: Progres
         What was done.
 
     Raises:
-        UsageError: the loss became NaN or infinite.
+        UsageError: the loss or a weight became NaN or infinite.
     """
     wanted = recipe.training
     dataset = Dataset.from_dict(
@@ -92,8 +92,9 @@ def fine_tune(model: Any, rows: Sequence[Row], recipe: Recipe, progress: Progres
         trainer.train()
         history.seconds = time.monotonic() - started
         history.steps = trainer.state.global_step
-    if not all(math.isfinite(loss) for _, loss, _ in history.losses):
-        raise UsageError("the loss became NaN or infinite; lower training.learning_rate, or train in fp32")
+    finite = all(math.isfinite(loss) for _, loss, _ in history.losses)
+    if not (finite and all(bool(torch.isfinite(weight).all()) for weight in model.parameters())):
+        raise UsageError("the training diverged to NaN or infinity; lower training.learning_rate, or train in fp32")
     batch = wanted.per_device_train_batch_size * wanted.gradient_accumulation_steps
     history.pairs = min(history.steps * batch, round(len(rows) * trainer.state.epoch))
     model.eval()
