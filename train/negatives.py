@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from judgements.bm25 import BM25
 from judgements.judged_set import JudgedSet
 from judgements.near_duplicates import is_near_duplicate
-
 from train.recipe import Negatives
 
 
