@@ -1,6 +1,5 @@
 """Texts that are the same, or nearly (Broder 1997, On the resemblance and containment of documents)."""
 
-import hashlib
 import re
 
 _SHINGLE = 3
@@ -26,11 +25,6 @@ def similarity(a: str, b: str) -> float:
 def is_near_duplicate(a: str, b: str, threshold: float = 0.8) -> bool:
     """Whether the `similarity` of two texts is at least `threshold`."""
     return similarity(a, b) >= threshold
-
-
-def fingerprint(text: str) -> str:
-    """A sha256 in hexadecimal that texts share when they are equal but for case and whitespace."""
-    return hashlib.sha256(_normalised(text).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _normalised(text: str) -> str:

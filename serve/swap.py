@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from serve.errors import UsageError
@@ -76,7 +76,9 @@ def settle(target: Path) -> None:
     """Undoes a swap of `target` that was interrupted between its two renames."""
     target = target.resolve()
     if not target.exists() and _old(target).is_dir():
-        _old(target).rename(target)
+        # Another process may have been faster; whoever opens the directory next sees what is there.
+        with suppress(OSError):
+            _old(target).rename(target)
 
 
 def _old(target: Path) -> Path:
