@@ -1,7 +1,7 @@
-"""The export, step by step: open, convert, quantise, compare, write the manifest, put in place."""
+"""The export, step by step: open, score with PyTorch, convert, try each variant, write the manifest, put in place."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -10,35 +10,52 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.compare import agreement, failure, variant_logits
-from export.convert import convert, quantize_dynamic
-from export.reference import ReferenceList, reference_lists
+from export.golden import golden_pairs
+from export.presets import Calibration, convert
+from export.reference import ReferenceList, pairs_of, reference_sets, standard_library
 from export.source import activation_of, describe, open_cross_encoder, write_files
+from export.trials import Trial, Trials
+from export.variants import Materials, file_name, resolve
 from serve.errors import CrossrankError
-from serve.manifest import MANIFEST_PATH, Agreement, Manifest, Tolerance, Variant, sha256_of
-from serve.ranker import Ranker
+from serve.machine import instruction_set
+from serve.manifest import MANIFEST_PATH, Budget, Manifest, Variant, sha256_of
 from serve.runtime import installed_wheels, require_onnxruntime
-from serve.scorer import Scorer
 from serve.swap import new_directory
+from serve.tokenizer import PairTokenizer
 
 _TOOLS = ("crossrank", "torch", "transformers", "sentence-transformers", "optimum-onnx", "onnx")
-
-
-class ExportRefused(CrossrankError):
-    """No variant keeps its tolerance; nothing was written."""
-
-    exit_code = 3
+# Documents of a held-back list: enough for an order, few enough to score a graph in seconds.
+_HELD_BACK_DOCUMENTS = 24
+_FEWEST_HELD_BACK = 4
+# Pairs scored between two words of progress.
+_PYTORCH_PAIRS = 2000
+# Pairs whose activations give the ranges of a quantisation.
+_CALIBRATION_PAIRS = 96
 
 
 @dataclass(frozen=True, slots=True)
-class VariantReport:
-    """What became of one variant; `failure` is None where it was written."""
+class ExportOptions:
+    """What is exported, and what it may lose.
 
-    file: str
-    megabytes: float
-    agreement: Agreement
-    tolerance: Tolerance
-    failure: str | None
+    Attributes:
+        variants: names of `export.variants.NAMES`, or "auto".
+        judgements: judged sets that the gate compares on; by default functions of the standard library.
+        max_queries: of each set.
+        budget: see `Budget`.
+        atol: the largest error of a logit in variants that are fp32.
+        opset: of the fp32 graph; optimum's choice where None.
+        per_channel: see `export.variants.Materials`.
+        calibration: see `export.variants.Materials`.
+    """
+
+    variants: Sequence[str] = ("auto",)
+    judgements: Sequence[Path] = ()
+    max_queries: int = 100
+    budget: Budget = field(default_factory=Budget)
+    atol: float = 1e-4
+    opset: int | None = None
+    per_channel: bool = True
+    calibration: Calibration = "percentile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,97 +65,138 @@ class ExportReport:
     directory: Path
     version: str
     max_length: int
-    variants: list[VariantReport]
+    trials: list[Trial]
+
+
+class ExportRefused(CrossrankError):
+    """No variant keeps its budget; nothing was written.
+
+    Attributes:
+        trials: what was tried.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, trials: list[Trial]) -> None:
+        super().__init__(message)
+        self.trials = trials
 
 
 def export_ranker(
     model: str,
     out: Path,
+    options: ExportOptions | None = None,
     *,
     revision: str | None = None,
-    judgements: Path | None = None,
     force: bool = False,
     progress: Callable[[str], None] = lambda step: None,
 ) -> ExportReport:
-    """Turns a cross-encoder into a ranker with an fp32 and an int8 variant, each compared with PyTorch.
+    """Turns a cross-encoder into a ranker, whose variants have each been held against PyTorch.
 
     Args:
         model: a directory, or a Hugging Face id.
         out: the ranker's directory.
+        options: what is exported.
         revision: of the Hugging Face id.
-        judgements: a judged set to compare on; by default functions of Python's standard library.
         force: whether an existing directory is replaced.
         progress: called with each step's name as it begins.
 
     Raises:
-        UsageError: the model or the target cannot be used.
-        ExportRefused: the fp32 variant, the ground of every other, misses its tolerance.
+        UsageError: the model or the target cannot be used, or a variant is not to be had.
+        ExportRefused: nothing that was asked for keeps its budget.
     """
+    options = options or ExportOptions()
     require_onnxruntime()
     progress("open the cross-encoder")
-    lists = reference_lists(judgements)
+    sets = reference_sets(options.judgements, options.max_queries)
     source = open_cross_encoder(model, revision)
+    names = resolve(options.variants, source)
+    held_back = _held_back([entry for judged in sets for entry in judged.held_back])
     with new_directory(out, force=force) as directory:
-        progress("convert to ONNX")
         # Before the tokenizer is written: predicting leaves truncation in it.
-        reference = _pytorch_logits(source, lists)
+        reference = [_pytorch_logits(source, entry.name, entry.pairs, progress) for entry in sets]
+        held_back_reference = _pytorch_logits(source, "what was held back", pairs_of(held_back), progress)
+        batches = _batches(source, pairs_of(held_back))
         weights_sha256 = write_files(source, directory)
-        variants = [convert(source, directory)]
-        progress("quantise to int8")
-        if quantized := quantize_dynamic(directory):
-            variants.append(quantized)
-        manifest = Manifest(
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            source=describe(model, getattr(source.model.config, "_commit_hash", revision), weights_sha256),
-            model_type=source.model.config.model_type,
-            max_length=int(source.max_seq_length),
-            activation=activation_of(source),
-            tools={tool: version(tool) for tool in (*_TOOLS, *installed_wheels())},
-            files={},
-            variants=variants,
+        progress("convert to ONNX")
+        (directory / "onnx").mkdir()
+        convert(source.model, directory / file_name("fp32"), options.opset)
+        manifest = _manifest(source, model, revision, weights_sha256, directory)
+        trials = Trials(
+            directory=directory,
+            manifest=manifest,
+            sets=sets,
+            reference=reference,
+            held_back=held_back,
+            held_back_reference=held_back_reference,
+            budget=options.budget,
+            atol=options.atol,
+            progress=progress,
         )
-        reports = []
-        for variant in variants:
-            progress(f"compare {Path(variant.file).name} with PyTorch")
-            reports.append(_compare(Ranker(directory, manifest), variant, lists, reference))
-        manifest = _accepted(manifest, directory, reports)
+        materials = Materials(
+            source, directory, batches, trials.order_agreement, options.per_channel, options.calibration
+        )
+        for name in names:
+            trials.run(name, materials)
+        kept = trials.kept()
+        if not kept:
+            raise ExportRefused(
+                "no variant keeps PyTorch's ranking within its budget; nothing was written", trials.done
+            )
+        trials.remove_all_but(kept)
+        manifest = _complete(manifest, kept, directory)
         (directory / MANIFEST_PATH).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return ExportReport(out, manifest.version, manifest.max_length, reports)
+    return ExportReport(out, manifest.version, manifest.max_length, trials.done)
 
 
-def _pytorch_logits(source: Any, lists: Sequence[ReferenceList]) -> list[NDArray[np.float32]]:
+def _held_back(lists: Sequence[ReferenceList]) -> list[ReferenceList]:
+    """Lists to calibrate and choose with: what the judged sets can spare, or the standard library's."""
+    chosen = lists if len(lists) >= _FEWEST_HELD_BACK else standard_library(1).held_back
+    return [entry.first(_HELD_BACK_DOCUMENTS) for entry in chosen]
+
+
+def _pytorch_logits(
+    source: Any, name: str, pairs: Sequence[tuple[str, str]], progress: Callable[[str], None]
+) -> NDArray[np.float32]:
     from torch.nn import Identity
 
-    pairs = [[entry.query, document] for entry in lists for document in entry.documents]
-    logits = source.predict(pairs, activation_fn=Identity(), show_progress_bar=False)
-    return np.split(logits, np.cumsum([len(entry.documents) for entry in lists])[:-1])
+    parts = []
+    for start in range(0, len(pairs), _PYTORCH_PAIRS):
+        progress(f"score {name} with PyTorch: {start} of {len(pairs)} pairs done")
+        part = [list(pair) for pair in pairs[start : start + _PYTORCH_PAIRS]]
+        parts.append(source.predict(part, activation_fn=Identity(), batch_size=8, show_progress_bar=False))
+    return np.concatenate(parts)
 
 
-def _compare(
-    ranker: Ranker, variant: Variant, lists: Sequence[ReferenceList], reference: Sequence[NDArray[np.float32]]
-) -> VariantReport:
-    with Scorer(ranker, variant=variant.file) as scorer:
-        measured = agreement(reference, variant_logits(scorer, lists))
-    path = ranker.directory / variant.file
-    megabytes = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")) / 1e6
-    return VariantReport(variant.file, megabytes, measured, variant.tolerance, failure(measured, variant.tolerance))
+def _batches(source: Any, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Pairs as the model reads them, one at a time and without padding."""
+    step = max(1, len(pairs) // _CALIBRATION_PAIRS)
+    return [
+        dict(source.tokenizer(*pair, truncation=True, max_length=source.max_seq_length, return_tensors="pt"))
+        for pair in pairs[::step]
+    ]
 
 
-def _accepted(manifest: Manifest, directory: Path, reports: Sequence[VariantReport]) -> Manifest:
-    """The manifest of the variants that passed; the files of the others are removed."""
-    if reports[0].failure:
-        raise ExportRefused(
-            f"{reports[0].file} does not rank as PyTorch does: {reports[0].failure}; nothing was written"
-        )
-    kept = []
-    for variant, report in zip(manifest.variants, reports, strict=True):
-        if report.failure:
-            (directory / variant.file).unlink()
-        else:
-            kept.append(variant.model_copy(update={"agreement": report.agreement}))
+def _manifest(source: Any, model: str, revision: str | None, weights_sha256: str, directory: Path) -> Manifest:
+    max_length = int(source.max_seq_length)
+    return Manifest.model_construct(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        source=describe(model, getattr(source.model.config, "_commit_hash", None) or revision, weights_sha256),
+        model_type=source.model.config.model_type,
+        max_length=max_length,
+        activation=activation_of(source),
+        machine=instruction_set(),
+        tools={tool: version(tool) for tool in (*_TOOLS, *installed_wheels())},
+        files={},
+        golden_pairs=golden_pairs(PairTokenizer(directory, max_length)),
+        variants=[],
+    )
+
+
+def _complete(draft: Manifest, kept: list[Variant], directory: Path) -> Manifest:
     files = {
         file.relative_to(directory).as_posix(): sha256_of(file)
         for file in sorted(directory.rglob("*"))
         if file.is_file() and file.name != "README.md"
     }
-    return manifest.model_copy(update={"variants": kept, "files": files})
+    return Manifest.model_validate({**draft.model_dump(), "files": files, "variants": kept})

@@ -1,6 +1,7 @@
 """The cross-encoder to export: opened without pickle and without remote code, and refused where it is none."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,36 @@ def write_files(model: Any, directory: Path) -> str:
     model.tokenizer.backend_tokenizer.no_truncation()
     model.tokenizer.backend_tokenizer.no_padding()
     model.save_pretrained(str(directory), safe_serialization=True)
+    _tell_other_servers(model, directory)
     shards = sorted(directory.glob("*.safetensors"))  # one, up to 5 GB
     digests = [sha256_of(shard) for shard in shards]
     for file in (*shards, *directory.glob("*.safetensors.index.json")):
         file.unlink()
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _tell_other_servers(model: Any, directory: Path) -> None:
+    """Writes the longest pair and the activation where others read them.
+
+    Infinity takes `max_position_embeddings` of config.json for the longest pair, text-embeddings-inference
+    `max_seq_length` of sentence_bert_config.json; the graphs hold their positions themselves. sentence-transformers
+    before 5.7, which Infinity runs on, finds the activation in config.json.
+    """
+    activation = type(model.activation_fn)
+    max_length = int(model.max_seq_length)
+    for name, added in (
+        (
+            "config.json",
+            {
+                "max_position_embeddings": max_length,
+                "sentence_transformers": {"activation_fn": f"{activation.__module__}.{activation.__qualname__}"},
+            },
+        ),
+        ("sentence_bert_config.json", {"max_seq_length": max_length}),
+    ):
+        path = directory / name
+        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        path.write_text(json.dumps({**config, **added}, indent=2) + "\n", encoding="utf-8")
 
 
 def describe(name: str, revision: str | None, weights_sha256: str) -> Source:

@@ -23,6 +23,12 @@ def instruction_set() -> str:
     return "any"
 
 
+def saturates() -> bool:
+    """Whether this CPU adds pairs of 8-bit products in 16 bits: x86 without VNNI does."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return x86 and not cpu_flags() & {"avx512_vnni", "avx_vnni"}
+
+
 def cpu_flags() -> frozenset[str]:
     """What the CPU says it can do, in the words of Linux; empty where the system does not say it that way."""
     try:

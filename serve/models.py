@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import structlog
+
 from crossrank.v1 import ranker_pb2
 from serve.errors import NotServing, UnknownModel, UsageError
+from serve.hub import locate_ranker
 from serve.machine import usable_cores
 from serve.scorer import ScoreKind, Scorer
 from serve.settings import ServerSettings
 
+_log = structlog.get_logger()
 _KINDS: dict[ScoreKind, ranker_pb2.ScoreKind.ValueType] = {
     "logit": ranker_pb2.SCORE_KIND_LOGIT,
     "probability": ranker_pb2.SCORE_KIND_PROBABILITY,
@@ -31,10 +35,12 @@ class Models:
         named = _named(settings)
         # Together the rankers have as many workers as there are cores, and each has one at least.
         workers = settings.workers or max(1, usable_cores() // len(named))
-        for name, directory in named.items():
-            scorers[name] = Scorer.open(directory, variant=settings.variant, device=settings.device, workers=workers)
-            # The first run of a session allocates; no caller should wait for that.
-            scorers[name].predict([("warm", "up")])
+        for name, given in named.items():
+            scorers[name] = Scorer.open(
+                locate_ranker(given), variant=settings.variant, device=settings.device, workers=workers
+            )
+            for reason in scorers[name].passed_over:
+                _log.warning("passed over", model=name, variant=scorers[name].variant.file, reason=reason)
         self._scorers = scorers
 
     def get(self, model: str) -> tuple[str, Scorer]:
@@ -78,16 +84,22 @@ class Models:
             scorer.close()
 
 
-def _named(settings: ServerSettings) -> dict[str, Path]:
-    named: dict[str, Path] = {}
+def _named(settings: ServerSettings) -> dict[str, str]:
+    named: dict[str, str] = {}
     if settings.ranker is not None:
-        named[settings.ranker.resolve().name] = settings.ranker
-    for name, directory in settings.models.items():
+        named[_default_name(settings.ranker)] = settings.ranker
+    for name, given in settings.models.items():
         if name in named:
             raise UsageError(f"two rankers are called {name}; give one of them another name with --model NAME=PATH")
         if not name or "@" in name:
             raise UsageError(f"{name!r} cannot be the name of a model: it is empty or has an @")
-        named[name] = directory
+        named[name] = given
     if not named:
-        raise UsageError("no ranker to serve; give the directory of one, or --model NAME=PATH")
+        raise UsageError("no ranker to serve; give the directory or the id of one, or --model NAME=PATH")
     return named
+
+
+def _default_name(given: str) -> str:
+    """A directory's name; of a Hugging Face id what stands behind the organisation, without its revision."""
+    path = Path(given)
+    return path.resolve().name if path.is_dir() else path.name.partition("@")[0]

@@ -44,13 +44,14 @@ class OnnxSession:
     Args:
         path: the graph.
         device: "cpu" or "cuda".
+        precise: whether int8 products are computed without saturation where the CPU saturates, at some cost.
 
     Raises:
         InvalidRanker: the file is no ONNX graph with inputs that a cross-encoder has and one logit for each pair.
         UsageError: the provider is not to be had here; asked for CUDA, the CPU is never taken silently.
     """
 
-    def __init__(self, path: Path, *, device: str = "cpu") -> None:
+    def __init__(self, path: Path, *, device: str = "cpu", precise: bool = False) -> None:
         ort = require_onnxruntime()
         provider = PROVIDERS[device]
         if provider not in ort.get_available_providers():
@@ -60,7 +61,9 @@ class OnnxSession:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
+        if precise:
+            options.add_session_config_entry("session.x64quantprecision", "1")
+        options.log_severity_level = 4  # what goes wrong is raised, and said in one sentence
         try:
             session = ort.InferenceSession(str(path), options, providers=[provider])
         except Exception as error:  # ONNX Runtime's own classes have no common base but this

@@ -10,7 +10,8 @@ from typing import Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.errors import CrossrankError
+from serve.conformance import mismatch, needs_precise_products, suitable
+from serve.errors import CrossrankError, InvalidRanker, UsageError
 from serve.machine import usable_cores
 from serve.manifest import Activation, Variant
 from serve.ranker import Ranker, open_ranker
@@ -55,21 +56,32 @@ class Scorer:
 
     Args:
         ranker: an opened ranker.
-        variant: a variant's file name or precision; the manifest's first by default.
+        variant: one of its variants.
         device: "cpu" or "cuda".
         workers: threads that run the model; as many as usable cores by default.
 
+    Attributes:
+        passed_over: why `open` did not take a variant that should be faster, a sentence for each.
+
     Raises:
-        InvalidRanker, UsageError: as `PairTokenizer` and `OnnxSession` raise them.
+        InvalidRanker: the graph does not take the inputs that the manifest names; and as `PairTokenizer` and
+            `OnnxSession` raise it.
+        UsageError: as `OnnxSession` raises it.
     """
 
-    def __init__(
-        self, ranker: Ranker, *, variant: str | None = None, device: str = "cpu", workers: int | None = None
-    ) -> None:
+    def __init__(self, ranker: Ranker, variant: Variant, *, device: str = "cpu", workers: int | None = None) -> None:
         self.ranker = ranker
-        self.variant: Variant = ranker.variant(variant)
+        self.variant = variant
+        self.passed_over: list[str] = []
         self.tokenizer = PairTokenizer(ranker.directory, ranker.manifest.max_length)
-        self.session = OnnxSession(ranker.directory / self.variant.file, device=device)
+        self.session = OnnxSession(
+            ranker.directory / variant.file, device=device, precise=needs_precise_products(variant)
+        )
+        if self.session.inputs != set(variant.inputs):
+            raise InvalidRanker(
+                f"{variant.file} takes {', '.join(sorted(self.session.inputs))}, where the manifest says "
+                f"{', '.join(sorted(variant.inputs))}; export the ranker again"
+            )
         self.workers = workers or usable_cores()
         self._scheduler = Scheduler(
             self.session.run,
@@ -86,12 +98,45 @@ class Scorer:
         device: str = "cpu",
         workers: int | None = None,
     ) -> Self:
-        """Opens a ranker's directory and holds it to its manifest.
+        """Opens a ranker's directory, holds it to its manifest, and proves the variant on its golden pairs.
+
+        Args:
+            directory: a ranker's directory.
+            variant: a variant's name, file name or precision. By default the fastest that this machine runs as the
+                exporter's did; what was passed over for a slower one stands in `passed_over`.
+            device: "cpu" or "cuda".
+            workers: threads that run the model; as many as usable cores by default.
 
         Raises:
-            InvalidRanker: as `serve.ranker.open_ranker` raises it.
+            InvalidRanker: as `serve.ranker.open_ranker` raises it; or the variant, or all of them, differ from what
+                their exporter saw.
+            UsageError: there is no such variant, or none for this device.
         """
-        return cls(open_ranker(Path(directory)), variant=variant, device=device, workers=workers)
+        ranker = open_ranker(Path(directory))
+        choice = suitable(ranker.manifest, device) if variant is None else [ranker.variant(variant)]
+        if not choice:
+            raise UsageError(f"{ranker.directory.name} has no variant for {device} on this machine; export one for it")
+        passed_over = []
+        for candidate in choice:
+            try:
+                scorer = cls(ranker, candidate, device=device, workers=workers)
+            except InvalidRanker as error:
+                passed_over.append(str(error))
+                continue
+            logits, scores = scorer.golden()
+            wrong = mismatch(ranker.manifest, candidate, logits, scores)
+            if wrong is None:
+                scorer.passed_over = passed_over
+                return scorer
+            scorer.close()
+            passed_over.append(wrong)
+        raise InvalidRanker(f"{ranker.directory.name}: {'; '.join(passed_over)}")
+
+    def golden(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The logits and the scores of the manifest's golden pairs, each float32 of shape [pairs]."""
+        pairs = [(pair.query, pair.document) for pair in self.ranker.manifest.golden_pairs]
+        logits = self.submit(self.encode(pairs)).logits.result()
+        return logits, _ACTIVATIONS[self.default_kind](logits)
 
     @property
     def default_kind(self) -> ScoreKind:

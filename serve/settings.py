@@ -23,11 +23,13 @@ class ServerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CROSSRANK_", extra="forbid", frozen=True)
 
-    ranker: Path | None = Field(None, description="directory of the default ranker")
-    models: dict[str, Path] = Field(
+    ranker: str | None = Field(None, description="directory or Hugging Face id of the default ranker")
+    models: dict[str, str] = Field(
         default_factory=dict, description="further rankers by name; those of all sources together"
     )
-    variant: str | None = Field(None, description="file name or precision of the graph; default: the ranker's first")
+    variant: str | None = Field(
+        None, description="name, file name or precision of the graph; default: the fastest that this machine runs right"
+    )
     device: Literal["cpu", "cuda"] = Field("cpu", description="execution provider")
     workers: int | None = Field(None, ge=1, description="threads of each ranker; default: usable cores, divided")
     host: str = Field("127.0.0.1", description="address to listen on")

@@ -2,10 +2,12 @@
 
 On Linux the two are exchanged in one step (renameat2 with RENAME_EXCHANGE). Elsewhere the old one is first renamed to
 `.NAME.crossrank-old`, a name that no person's backup has; whoever opens NAME next undoes a swap that was interrupted.
+What a killed process was making stands beside it as `.NAME.crossrank-new-…`, and whoever makes NAME next removes it.
 """
 
 import ctypes
 import errno
+import glob
 import os
 import shutil
 import sys
@@ -39,15 +41,20 @@ def new_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
         raise UsageError(f"{target} exists; choose another place or give --force to replace it")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        _sweep(target)
+        made = Path(tempfile.mkdtemp(prefix=_making(target), dir=target.parent))
     except OSError as error:
         raise UsageError(f"cannot write to {target.parent}: {error.strerror}") from None
+    # As long as this process lives, however it ends.
+    lock = _locked(made)
     try:
         made.chmod(0o755)
         yield made
         publish(made, target, force=force)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
 
 
 def publish(made: Path, target: Path, *, force: bool) -> None:
@@ -79,6 +86,34 @@ def settle(target: Path) -> None:
         # Another process may have been faster; whoever opens the directory next sees what is there.
         with suppress(OSError):
             _old(target).rename(target)
+
+
+def _making(target: Path) -> str:
+    return f".{target.name}.crossrank-new-"
+
+
+def _sweep(target: Path) -> None:
+    """Removes what killed processes left unfinished; what another one is making is locked."""
+    for left in target.parent.glob(f"{glob.escape(_making(target))}*"):
+        lock = _locked(left)
+        if lock is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(lock)
+
+
+def _locked(directory: Path) -> int | None:
+    """A lock on a directory, that the system gives back with the process; None where another one holds it."""
+    if os.name != "posix":
+        return None
+    import fcntl
+
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _old(target: Path) -> Path:

@@ -42,9 +42,26 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> "ExportReport":
     """The export of `trained`."""
-    from export.pipeline import export_ranker
+    from export.pipeline import ExportOptions, export_ranker
+    from serve.manifest import Budget
 
-    return export_ranker(str(trained), tmp_path_factory.mktemp("rankers") / "brief", judgements=HELDOUT)
+    # Forty steps of training leave scores so near each other that an honest budget would refuse int8.
+    options = ExportOptions(judgements=[HELDOUT], budget=Budget(max_ndcg_drop=0.1, min_top_1=0.5))
+    return export_ranker(str(trained), tmp_path_factory.mktemp("rankers") / "brief", options)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> "ExportReport":
+    """The export of a BERT of random weights in every variant that this machine can make."""
+    from export.pipeline import ExportOptions, export_ranker
+    from serve.manifest import Budget
+    from tests.tiny_models import tiny_cross_encoder
+
+    root = tmp_path_factory.mktemp("tiny")
+    tiny_cross_encoder("bert", root / "model")
+    variants = ["auto", "O1", "O2", "O3", "fp16", "quint8_avx2", "qint8_avx512_vnni", "qint8_avx512_vnni_static"]
+    options = ExportOptions(variants=variants, max_queries=4, budget=Budget(min_top_1=0))
+    return export_ranker(str(root / "model"), root / "ranker", options)
 
 
 @pytest.fixture(scope="session")

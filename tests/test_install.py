@@ -80,3 +80,30 @@ def test_the_stubs_import_on_both_majors_of_protobuf(install: Install, protobuf:
     )
     shown = subprocess.run([python, "-c", probe], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert shown.stdout.strip()[0] in protobuf
+
+
+def test_fastembed_opens_every_variant_of_a_ranker(install: Install, ranker: Path, tmp_path: Path) -> None:
+    python = install("-c", str(CONSTRAINTS), f"{ROOT}[cpu]", "fastembed>=0.9,<0.10")
+    probe = f"""
+import json
+from fastembed.common.model_description import ModelSource
+from fastembed.rerank.cross_encoder import TextCrossEncoder
+from serve.scorer import Scorer
+
+directory = {str(ranker)!r}
+documents = ["def add(a, b): return a + b", "import os", "", "größe 日本", "word " * 300]
+seen = {{}}
+for variant in json.load(open(directory + "/onnx/manifest.json"))["variants"]:
+    name = "us/" + variant["file"].replace("/", "-")
+    source = ModelSource(hf="us/nowhere")
+    TextCrossEncoder.add_custom_model(model=name, sources=source, model_file=variant["file"])
+    opened = TextCrossEncoder(model_name=name, specific_model_path=directory)
+    with Scorer.open(directory, variant=variant["file"]) as scorer:
+        ours = scorer.score([("add two numbers", document) for document in documents], kind="logit").values
+    seen[variant["file"]] = max(abs(a - b) for a, b in zip(opened.rerank("add two numbers", documents), ours.tolist()))
+print(json.dumps(seen))
+"""
+    shown = subprocess.run([python, "-c", probe], capture_output=True, text=True, check=True, cwd=tmp_path)
+    errors = json.loads(shown.stdout)
+    assert {"onnx/model.onnx", "onnx/model_qint8_per_token.onnx"} <= set(errors)
+    assert max(errors.values()) < 1e-4

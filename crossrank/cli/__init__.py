@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import typer
 
-from crossrank.cli import export, quickstart, rank, serve, train
+from crossrank.cli import export, inspect, quickstart, rank, serve, train
 from judgements.errors import JudgementsError
 from serve.errors import CrossrankError
 
@@ -19,6 +19,7 @@ app.command("mine-code")(train.mine_code)
 app.command("train")(train.train)
 app.command("evaluate")(train.evaluate)
 app.command("export-onnx")(export.export_onnx)
+app.command("inspect")(inspect.inspect)
 app.command("serve")(serve.serve)
 app.command("rank")(rank.rank)
 app.command("quickstart")(quickstart.quickstart)

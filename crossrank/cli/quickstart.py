@@ -29,6 +29,7 @@ QUESTIONS = (
 )
 
 _DEV_QUERIES = 80
+_COMPARED_QUERIES = 40
 _FOUND_BY_BM25 = 50
 _SHOWN = 3
 
@@ -115,13 +116,14 @@ def _train(out: Path, show: Show) -> None:
 
 
 def _export(out: Path, show: Show) -> None:
-    from export.pipeline import export_ranker
+    from export.pipeline import ExportOptions, export_ranker
 
     if (out / "ranker").exists():
         print_step(f"4/6 exported already: {out / 'ranker'}")
         return
     print_step("4/6 export")
-    report = export_ranker(str(out / "model"), out / "ranker", judgements=out / "dev", progress=print_step)
+    options = ExportOptions(judgements=[out / "dev"], max_queries=_COMPARED_QUERIES)
+    report = export_ranker(str(out / "model"), out / "ranker", options, progress=print_step)
     show(show_report, report)
 
 

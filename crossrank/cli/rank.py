@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crossrank.cli.output import print_json, print_table
+from crossrank.cli.output import print_json, print_step, print_table
 from serve.errors import UsageError
 from serve.ranking import RankedDocument
 
@@ -24,7 +24,9 @@ def rank(
         list[Path], typer.Argument(metavar="FILE...", help="Documents: one a file, or one a line of a .jsonl file.")
     ],
     target: Annotated[str | None, typer.Option(help="Address of a server. Default: 127.0.0.1:50051.")] = None,
-    ranker: Annotated[Path | None, typer.Option(help="Directory of a ranker, used in this process instead.")] = None,
+    ranker: Annotated[
+        str | None, typer.Option(help="Directory or Hugging Face id of a ranker, used in this process instead.")
+    ] = None,
     model: Annotated[str, typer.Option(help="Model of the server: NAME or NAME@VERSION.")] = "",
     top_n: Annotated[int, typer.Option(min=1, help="How many results.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -55,12 +57,15 @@ def rank(
         )
 
 
-def _in_process(directory: Path, query: str, texts: list[str], top_n: int) -> list[RankedDocument]:
+def _in_process(ranker: str, query: str, texts: list[str], top_n: int) -> list[RankedDocument]:
+    from serve.hub import locate_ranker
     from serve.scorer import Scorer
 
     if not query.strip():
         raise UsageError("query: is empty")
-    with Scorer.open(directory) as scorer:
+    with Scorer.open(locate_ranker(ranker)) as scorer:
+        for reason in scorer.passed_over:
+            print_step(f"passed over: {reason}")
         return scorer.rank(query, texts, top_n=top_n, return_documents=True)
 
 

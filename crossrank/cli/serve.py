@@ -10,9 +10,11 @@ from serve.errors import UsageError
 
 
 def serve(
-    ranker: Annotated[Path | None, typer.Argument(help="Directory of the default ranker.")] = None,
+    ranker: Annotated[
+        str | None, typer.Argument(help="Directory or Hugging Face id (ID@REVISION) of the default ranker.")
+    ] = None,
     model: Annotated[list[str] | None, typer.Option(metavar="NAME=PATH", help="A further ranker; repeatable.")] = None,
-    variant: Annotated[str | None, typer.Option(help="Graph: file name or precision. Default: the first.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Name or precision of the graph. Default: the fastest.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cpu.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that run the model. Default: usable cores.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
@@ -57,13 +59,13 @@ def serve(
     asyncio.run(run(settings, lambda bound: print(f"listening on {settings.host}:{bound}", flush=True)))
 
 
-def _named(models: list[str]) -> dict[str, Path]:
-    named: dict[str, Path] = {}
+def _named(models: list[str]) -> dict[str, str]:
+    named: dict[str, str] = {}
     for entry in models:
         name, equals, path = entry.partition("=")
         if not (name and equals and path):
             raise UsageError(f"--model {entry}: write it as NAME=PATH")
         if name in named:
             raise UsageError(f"--model {name} is given twice")
-        named[name] = Path(path)
+        named[name] = path
     return named

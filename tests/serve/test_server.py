@@ -178,7 +178,7 @@ def test_overload_is_refused_with_pushback(stub: ranker_pb2_grpc.RankServiceStub
 def test_list_models(stub: ranker_pb2_grpc.RankServiceStub, ranker: Path) -> None:
     models = stub.ListModels(ranker_pb2.ListModelsRequest(), timeout=10).models
     assert [(model.name, model.is_default, model.precision, model.max_length) for model in models] == [
-        ("brief", True, "fp32", 96)
+        ("brief", True, "int8", 96)
     ]
     assert models[0].provider == "CPUExecutionProvider"
     assert models[0].default_score_kind == ranker_pb2.SCORE_KIND_LOGIT

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,16 @@ def test_a_target_that_cannot_be_written(tmp_path: Path) -> None:
         make(tmp_path / "file", "new", force=True)
     with pytest.raises(UsageError, match="cannot write to"):
         make(tmp_path / "file" / "out", "new")
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_makes_is_not(tmp_path: Path) -> None:
+    (tmp_path / ".out.crossrank-new-killed").mkdir()
+    (tmp_path / ".out.backup").mkdir()
+    with new_directory(tmp_path / "out") as directory:
+        assert not (tmp_path / ".out.crossrank-new-killed").exists()
+        make(tmp_path / "out", "meanwhile")
+        assert directory.is_dir()
+        shutil.rmtree(tmp_path / "out")
+        (directory / "file").write_text("new")
+    assert (tmp_path / "out" / "file").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.backup", "out"]

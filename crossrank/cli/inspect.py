@@ -1,0 +1,127 @@
+"""`crossrank inspect`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from crossrank.cli.export import AGREEMENT_COLUMNS, agreement_cells
+from crossrank.cli.output import print_json, print_step, print_table
+from serve.errors import InvalidRanker, UsageError
+
+
+def inspect(
+    ranker: Annotated[str, typer.Argument(help="Directory or Hugging Face id (ID@REVISION) of a ranker.")],
+    speed: Annotated[bool, typer.Option(help="Measure each variant's speed on this machine.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the page as JSON.")] = False,
+) -> None:
+    """Show what a ranker is, what its variants were accepted on, and how each one runs on this machine."""
+    from serve.hub import locate_ranker
+    from serve.machine import instruction_set, usable_cores
+    from serve.ranker import open_ranker
+    from serve.runtime import require_onnxruntime
+
+    require_onnxruntime()
+    opened = open_ranker(locate_ranker(ranker))
+    here = _try_variants(opened.directory, [variant.file for variant in opened.manifest.variants], measure=speed)
+    page: dict[str, Any] = {
+        "directory": str(opened.directory),
+        "version": opened.manifest.version,
+        "machine": {"instruction_set": instruction_set(), "workers": usable_cores()},
+        "megabytes": {
+            name: round((opened.directory / name).stat().st_size / 1e6, 1) for name in sorted(opened.manifest.files)
+        },
+        "here": here,
+        "manifest": opened.manifest.model_dump(),
+    }
+    if as_json:
+        print_json(page)
+    else:
+        _show(page, opened.manifest)
+
+
+def _try_variants(directory: Path, files: list[str], *, measure: bool) -> dict[str, dict[str, Any]]:
+    """For each variant whether this machine gives its golden scores, and how fast it is."""
+    from serve.scorer import Scorer
+    from serve.speed import measure_speed
+
+    here: dict[str, dict[str, Any]] = {}
+    scorers: dict[str, Scorer] = {}
+    try:
+        for file in files:
+            here[file] = {"golden": "as exported", "pairs_per_second": None}
+            try:
+                scorers[file] = Scorer.open(directory, variant=file)
+            except (InvalidRanker, UsageError) as error:
+                here[file]["golden"] = str(error)
+        if measure and scorers:
+            print_step(f"measure the speed of {len(scorers)} variants")
+            for file, pairs_per_second in measure_speed(scorers).items():
+                here[file]["pairs_per_second"] = round(pairs_per_second, 1)
+    finally:
+        for scorer in scorers.values():
+            scorer.close()
+    return here
+
+
+def _show(page: dict[str, Any], manifest: Any) -> None:
+    source = manifest.source
+    print_table(
+        f"{page['directory']} (version {page['version']})",
+        ("what", "is"),
+        [
+            ("source", f"{source.name}{f' @ {source.revision}' if source.revision else ''}"),
+            ("sha256 of its weights", source.weights_sha256),
+            ("architecture", manifest.model_type),
+            ("max_length", f"{manifest.max_length} tokens"),
+            ("scores", "logits" if manifest.activation == "identity" else "probabilities"),
+            ("made", f"{manifest.created} on {manifest.machine}"),
+            ("with", ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items())),
+            ("golden pairs", ", ".join(pair.kind for pair in manifest.golden_pairs)),
+        ],
+    )
+    variants, accepted = [], []
+    for variant in manifest.variants:
+        here = page["here"][variant.file]
+        speed = here["pairs_per_second"]
+        variants.append(
+            (
+                variant.name,
+                f"{page['megabytes'][variant.file]:.1f}",
+                variant.precision,
+                f"{variant.provider}, {variant.target}",
+                str(variant.opset),
+                f"{variant.speed:.2f}",
+                f"{speed:.0f}" if speed else "",
+                "as exported" if here["golden"] == "as exported" else "differs",
+            )
+        )
+        for number, figures in enumerate(variant.agreement):
+            accepted.append((variant.name if number == 0 else "", *agreement_cells(figures)))
+    machine = page["machine"]
+    print_table(
+        f"variants, and how they run here ({machine['instruction_set']}, {machine['workers']} workers)",
+        (
+            "variant",
+            "MB",
+            "precision",
+            "made for",
+            "opset",
+            "speed where made, fp32 = 1",
+            "pairs/s here",
+            "golden scores",
+        ),
+        variants,
+    )
+    print_table("accepted on, against PyTorch in fp32", ("variant", *AGREEMENT_COLUMNS), accepted)
+    print_table(
+        "operators",
+        ("variant", "nodes"),
+        [
+            (variant.name, ", ".join(f"{count} {operator}" for operator, count in variant.operators.items()))
+            for variant in manifest.variants
+        ],
+    )
+    for file, here in page["here"].items():
+        if here["golden"] != "as exported":
+            print(f"{file}: {here['golden']}")

@@ -1,0 +1,39 @@
+import json
+import shutil
+from pathlib import Path
+
+from export.pipeline import ExportReport
+from serve.manifest import read_manifest
+from tests.crossrank.test_cli import crossrank
+
+
+def test_the_page_shows_each_variant_and_how_it_runs_here(tiny: ExportReport) -> None:
+    shown = crossrank("inspect", str(tiny.directory), "--json")
+    assert shown.returncode == 0, shown.stderr
+    page = json.loads(shown.stdout)
+    manifest = read_manifest(tiny.directory)
+    assert page["manifest"] == json.loads(manifest.model_dump_json())
+    assert page["version"] == manifest.version
+    assert set(page["here"]) == {variant.file for variant in manifest.variants}
+    assert all(here["golden"] == "as exported" for here in page["here"].values())
+    assert all(here["pairs_per_second"] > 0 for here in page["here"].values())
+    assert page["megabytes"]["onnx/model.onnx"] > 0
+
+
+def test_a_variant_that_differs_is_said_in_words(tiny: ExportReport, tmp_path: Path) -> None:
+    shutil.copytree(tiny.directory, tmp_path / "ranker")
+    path = tmp_path / "ranker" / "onnx" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    next(variant for variant in manifest["variants"] if variant["file"] == "onnx/model.onnx")["golden"][2]["logit"] += 1
+    path.write_text(json.dumps(manifest))
+    shown = crossrank("inspect", str(tmp_path / "ranker"), "--no-speed")
+    assert shown.returncode == 0, shown.stderr
+    assert "golden pair 2 (long" in shown.stdout
+    assert "qint8_per_token" in shown.stdout
+    assert "MatMulIntegerToFloat" in shown.stdout
+
+
+def test_what_is_no_ranker(tmp_path: Path) -> None:
+    shown = crossrank("inspect", str(tmp_path))
+    assert shown.returncode == 2
+    assert "is not a ranker: it has no onnx/manifest.json" in shown.stderr.splitlines()[-1]

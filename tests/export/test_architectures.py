@@ -1,0 +1,74 @@
+"""Every architecture with a tokenizer of its own, exported by `auto` and opened by others."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export.pipeline import ExportOptions, ExportReport, export_ranker
+from serve.manifest import Budget, read_manifest
+from serve.scorer import Scorer
+from tests.tiny_models import tiny_cross_encoder
+
+PAIRS = [
+    ("how to read a file", "def read(file): return json"),
+    ("capital of france", "paris"),
+    ("what is nothing", ""),
+    ("größe", "日本 мир 🙂"),
+    ("how long", "word " * 300),
+]
+
+
+@pytest.mark.parametrize("kind", ["xlm-roberta", "deberta-v2", "modernbert"])
+def test_auto_exports_what_the_architecture_allows(kind: str, tmp_path: Path) -> None:
+    from sentence_transformers import CrossEncoder
+
+    tiny_cross_encoder(kind, tmp_path / "model")
+    expected = CrossEncoder(str(tmp_path / "model")).predict(PAIRS)
+    options = ExportOptions(max_queries=3, budget=Budget(min_top_1=0))
+    report = export_ranker(str(tmp_path / "model"), tmp_path / "ranker", options)
+    names = {variant.name for variant in read_manifest(report.directory).variants}
+    assert "fp32" in names
+    assert ("pruned" in names) == ("qint8_per_token" in names) == (kind == "xlm-roberta")
+    for name in names & {"fp32", "pruned"}:
+        with Scorer.open(report.directory, variant=name) as scorer:
+            assert ("token_type_ids" in scorer.session.inputs) == (kind == "bert")
+            np.testing.assert_allclose(scorer.predict(PAIRS), expected, atol=1e-4)
+
+
+def test_every_variant_opens_in_sentence_transformers(tiny: ExportReport) -> None:
+    from sentence_transformers import CrossEncoder
+
+    expected = CrossEncoder(str(tiny.directory.parent / "model")).predict(PAIRS)
+    for variant in read_manifest(tiny.directory).variants:
+        model_kwargs = {"file_name": Path(variant.file).name}
+        opened = CrossEncoder(str(tiny.directory), backend="onnx", model_kwargs=model_kwargs)
+        errors = np.abs(opened.predict(PAIRS) - expected)
+        assert (
+            errors.max()
+            < {"fp32": 2e-3 if variant.name == "O3" else 1e-4, "fp16": 5e-3, "int8": 0.2}[variant.precision]
+        ), variant.name
+
+
+def test_every_variant_opens_in_optimum(tiny: ExportReport) -> None:
+    from optimum.onnxruntime import ORTModelForSequenceClassification
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny.directory)
+    batch = tokenizer(*PAIRS[0], return_tensors="pt")
+    for variant in read_manifest(tiny.directory).variants:
+        model = ORTModelForSequenceClassification.from_pretrained(
+            tiny.directory, subfolder="onnx", file_name=Path(variant.file).name
+        )
+        with Scorer.open(tiny.directory, variant=variant.name) as scorer:
+            logit = scorer.score(PAIRS[:1], kind="logit").values[0]
+        assert float(model(**batch).logits) == pytest.approx(float(logit), abs=1e-3), variant.name
+
+
+def test_a_variant_that_may_share_a_run_scores_the_same_in_company(tiny: ExportReport) -> None:
+    texts = [("how to read", document) for document in ("def read", "def file", "def json", "def read")]
+    for variant in read_manifest(tiny.directory).variants:
+        with Scorer.open(tiny.directory, variant=variant.name) as scorer:
+            together = scorer.predict(texts * 5)
+            alone = [scorer.predict([text])[0] for text in texts]
+        np.testing.assert_array_equal(together, alone * 5, err_msg=variant.name)
