@@ -19,7 +19,7 @@ _KEPT_GROUPS = (1, 2, 4, 8)
 
 
 def per_token_rungs(
-    model: Any, batches: Sequence[Mapping[str, Any]], path: Path, order_agreement: Callable[[], float]
+    model: Any, batches: Sequence[Mapping[str, Any]], path: Path, order_agreement: Callable[[tuple[str, ...]], float]
 ) -> Iterator[tuple[str, ...]]:
     """Writes one graph after the other to `path`, the fastest first.
 
@@ -27,7 +27,7 @@ def per_token_rungs(
         model: a transformers model that `read_encoder` reads.
         batches: inputs of the model, each of shape [1, tokens], for the ranges of its activations.
         path: the file to write.
-        order_agreement: how well the graph at `path` keeps PyTorch's order.
+        order_agreement: how well the graph at `path` keeps PyTorch's order, given what it leaves in fp32.
 
     Yields:
         The matrices that the graph leaves in fp32, "layer.name".
@@ -43,11 +43,10 @@ def per_token_rungs(
     yield write(frozenset())
     cheap = _for_first_token(encoder)
     yield write(cheap)
-    baseline = order_agreement()
+    baseline = order_agreement(write(cheap))
     gains = {}
     for group in _groups(encoder, cheap):
-        write(cheap | group)
-        gains[group] = (order_agreement() - baseline) / _products(encoder, group)
+        gains[group] = (order_agreement(write(cheap | group)) - baseline) / _products(encoder, group)
     sensitive = sorted(gains, key=lambda group: -gains[group])
     for count in _KEPT_GROUPS:
         if count < len(sensitive):

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -145,4 +146,8 @@ def _scratch(path: Path) -> Iterator[Path]:
         contextlib.redirect_stdout(io.StringIO()),
     ):
         warnings.simplefilter("ignore")
-        yield Path(scratch)
+        logging.disable(logging.WARNING)
+        try:
+            yield Path(scratch)
+        finally:
+            logging.disable(logging.NOTSET)

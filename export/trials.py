@@ -78,7 +78,10 @@ class Trials:
         """Kendall's tau of a graph's order with PyTorch's, on what was held back."""
         with self._scorer(self._draft(graph, Budget())) as scorer:
             logits = _logits(scorer, pairs_of(self.held_back))
-        return order_agreement(self.held_back, self.held_back_reference, logits)
+        tau = order_agreement(self.held_back, self.held_back_reference, logits)
+        kept = ", ".join(graph.kept_in_fp32)
+        self.progress(f"look for sensitive matrices: Kendall's tau {tau:.4f} with {kept} in fp32")
+        return tau
 
     def kept(self) -> list[Variant]:
         """The variants that passed, the fastest first."""

@@ -117,7 +117,7 @@ def rungs(name: str, materials: Materials) -> Iterator[Graph]:
             materials.model.model,
             materials.batches,
             path,
-            lambda: materials.order_agreement(Graph(path, "int8")),
+            lambda kept: materials.order_agreement(Graph(path, "int8", kept_in_fp32=kept)),
         ):
             yield Graph(path, "int8", kept_in_fp32=kept)
     else:

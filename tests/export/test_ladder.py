@@ -19,7 +19,7 @@ def test_the_ladder_leaves_more_in_fp32_rung_by_rung_the_most_sensitive_first(tm
     path = tmp_path / "graph.onnx"
     measured = 0
 
-    def order_agreement() -> float:
+    def order_agreement(kept: tuple[str, ...]) -> float:
         nonlocal measured
         measured += 1
         # As if only the second layer's down projection mattered: 1.0 once it is left in fp32.
