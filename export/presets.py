@@ -117,9 +117,7 @@ def quantize(
             config = INT8_PRESETS[preset](
                 is_static=True, per_channel=per_channel, operators_to_quantize=_STATIC_OPERATORS
             )
-            data = Dataset.from_list(
-                [{name: values[0].tolist() for name, values in batch.items()} for batch in batches]
-            )
+            data = Dataset.from_list(_padded(batches))
             ranges = quantizer.fit(
                 data,
                 CALIBRATIONS[calibration](data),
@@ -129,6 +127,15 @@ def quantize(
             (scratch / "augmented.onnx").unlink()
             quantizer.quantize(save_dir=scratch, quantization_config=config, calibration_tensors_range=ranges)
         _take(scratch, path)
+
+
+def _padded(batches: Sequence[Mapping[str, Any]]) -> list[dict[str, list[int]]]:
+    """Rows of one length, masked behind their end: the histograms of a calibration are of one shape."""
+    longest = max(batch["input_ids"].shape[1] for batch in batches)
+    return [
+        {name: values[0].tolist() + [0] * (longest - values.shape[1]) for name, values in batch.items()}
+        for batch in batches
+    ]
 
 
 def _take(scratch: Path, path: Path) -> None:
