@@ -109,7 +109,8 @@ def quantize(
         batches: inputs, each of shape [1, tokens].
     """
     with _scratch(path) as scratch:
-        quantizer = ORTQuantizer(source, AutoConfig.from_pretrained(directory))
+        model = AutoConfig.from_pretrained(directory)
+        quantizer = ORTQuantizer(source, model)
         if calibration is None:
             config = INT8_PRESETS[preset](is_static=False, per_channel=per_channel)
             quantizer.quantize(save_dir=scratch, quantization_config=config)
@@ -117,7 +118,7 @@ def quantize(
             config = INT8_PRESETS[preset](
                 is_static=True, per_channel=per_channel, operators_to_quantize=_STATIC_OPERATORS
             )
-            data = Dataset.from_list(_padded(batches))
+            data = Dataset.from_list(_padded(batches, model.pad_token_id or 0))
             ranges = quantizer.fit(
                 data,
                 CALIBRATIONS[calibration](data),
@@ -129,11 +130,12 @@ def quantize(
         _take(scratch, path)
 
 
-def _padded(batches: Sequence[Mapping[str, Any]]) -> list[dict[str, list[int]]]:
+def _padded(batches: Sequence[Mapping[str, Any]], padding_id: int) -> list[dict[str, list[int]]]:
     """Rows of one length, masked behind their end: the histograms of a calibration are of one shape."""
     longest = max(batch["input_ids"].shape[1] for batch in batches)
+    fill = {"input_ids": padding_id}
     return [
-        {name: values[0].tolist() + [0] * (longest - values.shape[1]) for name, values in batch.items()}
+        {name: values[0].tolist() + [fill.get(name, 0)] * (longest - values.shape[1]) for name, values in batch.items()}
         for batch in batches
     ]
 

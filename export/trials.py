@@ -96,7 +96,10 @@ class Trials:
             file.unlink()
 
     def _try(self, name: str, graph: Graph) -> Trial:
-        budget = self.budget.model_copy(update={"max_error": self.atol}) if name in EXACT else self.budget
+        budget = self.budget
+        if name in EXACT:
+            largest = self.atol if budget.max_error is None else min(self.atol, budget.max_error)
+            budget = budget.model_copy(update={"max_error": largest})
         variant = self._draft(graph, budget)
         megabytes = sum(file.stat().st_size for file in self._files(graph.path)) / 1e6
         with self._scorer(variant) as scorer:

@@ -123,8 +123,10 @@ class Scorer:
             except InvalidRanker as error:
                 passed_over.append(str(error))
                 continue
-            logits, scores = scorer.golden()
-            wrong = mismatch(ranker.manifest, candidate, logits, scores)
+            try:
+                wrong = mismatch(ranker.manifest, candidate, *scorer.golden())
+            except CrossrankError as error:  # a graph that loads may still not run here
+                wrong = f"{candidate.file}: {error}"
             if wrong is None:
                 scorer.passed_over = passed_over
                 return scorer
