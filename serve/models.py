@@ -5,10 +5,11 @@ from pathlib import Path
 import structlog
 
 from crossrank.v1 import ranker_pb2
+from serve.activation import ScoreKind
 from serve.errors import NotServing, UnknownModel, UsageError
 from serve.hub import locate_ranker
 from serve.machine import usable_cores
-from serve.scorer import ScoreKind, Scorer
+from serve.scorer import Scorer
 from serve.settings import ServerSettings
 
 _log = structlog.get_logger()

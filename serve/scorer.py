@@ -1,26 +1,25 @@
 """The one Scorer: tokenise, plan, run, activate. The server, the exporter and `rank --ranker` all rank with it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serve.activation import ACTIVATIONS, KIND_OF, ScoreKind
 from serve.conformance import mismatch, needs_precise_products, suitable
 from serve.errors import CrossrankError, InvalidRanker, UsageError
 from serve.machine import usable_cores
-from serve.manifest import Activation, Variant
+from serve.manifest import Variant
 from serve.ranker import Ranker, open_ranker
 from serve.ranking import RankedDocument, order, ranked
 from serve.runtime import OnnxSession
 from serve.scheduler import Call, Scheduler
 from serve.tokenizer import LongDocumentStrategy, PairTokenizer, TokenizedPair
-
-ScoreKind: TypeAlias = Literal["logit", "probability"]
 
 # The most tokens of one run on a CPU; larger runs fall out of its caches.
 _MAX_RUN_TOKENS = 256
@@ -138,12 +137,12 @@ class Scorer:
         """The logits and the scores of the manifest's golden pairs, each float32 of shape [pairs]."""
         pairs = [(pair.query, pair.document) for pair in self.ranker.manifest.golden_pairs]
         logits = self.submit(self.encode(pairs)).logits.result()
-        return logits, _ACTIVATIONS[self.default_kind](logits)
+        return logits, ACTIVATIONS[self.default_kind](logits)
 
     @property
     def default_kind(self) -> ScoreKind:
         """What the ranker's own scores are: those of the activation that it was trained with."""
-        return _KIND_OF[self.ranker.manifest.activation]
+        return KIND_OF[self.ranker.manifest.activation]
 
     def encode(
         self,
@@ -194,7 +193,7 @@ class Scorer:
                 truncated.add(pair.document)
         winners = [best[document] for document in range(len(best))]
         return Scores(
-            values=_ACTIVATIONS[kind or self.default_kind](logits[winners]),
+            values=ACTIVATIONS[kind or self.default_kind](logits[winners]),
             spans=[encoded[position].span for position in winners],
             pairs=len(encoded),
             tokens=call.tokens,
@@ -253,20 +252,3 @@ class Scorer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _identity(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    return logits
-
-
-def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    # tanh does not overflow where exp would.
-    activated: NDArray[np.float32] = np.float32(0.5) * (np.float32(1) + np.tanh(np.float32(0.5) * logits))
-    return activated
-
-
-_ACTIVATIONS: dict[ScoreKind, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
-    "logit": _identity,
-    "probability": _sigmoid,
-}
-_KIND_OF: dict[Activation, ScoreKind] = {"identity": "logit", "sigmoid": "probability"}

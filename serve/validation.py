@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from crossrank.v1 import ranker_pb2
+from serve.activation import ScoreKind
 from serve.errors import InvalidRequest
-from serve.scorer import ScoreKind
 from serve.settings import ServerSettings
 from serve.tokenizer import LongDocumentStrategy
 
