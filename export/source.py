@@ -10,6 +10,7 @@ from sentence_transformers import CrossEncoder
 from transformers import AutoConfig
 
 from serve.errors import UsageError
+from serve.hub import token_of_environment
 from serve.manifest import Activation, Source, sha256_of
 
 _ACTIVATIONS: dict[str, Activation] = {"Identity": "identity", "Sigmoid": "sigmoid"}
@@ -28,7 +29,9 @@ def open_cross_encoder(model: str, revision: str | None = None) -> Any:
         # Without this, transformers guesses a configuration from the name of the directory.
         if Path(model).is_dir() and not (Path(model) / "config.json").is_file():
             raise FileNotFoundError
-        config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(
+            model, revision=revision, token=token_of_environment(), trust_remote_code=False
+        )
     except (OSError, ValueError):
         raise UsageError(
             f"{model} is neither a directory with a config.json nor a model that the Hugging Face hub gives us"
@@ -44,6 +47,7 @@ def open_cross_encoder(model: str, revision: str | None = None) -> Any:
         opened = CrossEncoder(
             model,
             revision=revision,
+            token=token_of_environment(),
             device="cpu",
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True, "dtype": "float32"},

@@ -12,8 +12,7 @@ from export.gate import agreement, failure, order_agreement
 from export.golden import golden_tolerance
 from export.reference import ReferenceList, ReferenceSet, pairs_of
 from export.variants import EXACT, Graph, Materials, file_name, rungs
-from serve.conformance import golden
-from serve.manifest import Budget, Manifest, Variant
+from serve.manifest import Budget, Golden, Manifest, Variant
 from serve.ranker import Ranker
 from serve.scorer import Scorer
 from serve.speed import measure_speed
@@ -110,12 +109,14 @@ class Trials:
                 agreement(entry, reference, logits)
                 for entry, reference, logits in zip(self.sets, self.reference, scored, strict=True)
             ]
-            logits, scores = scorer.golden()
             variant = variant.model_copy(
                 update={
                     "agreement": measured,
                     "speed": self._speed(name, scorer),
-                    "golden": golden(logits.tolist(), scores.tolist()),
+                    "golden": [
+                        Golden(logit=float(logit), score=float(score))
+                        for logit, score in zip(*scorer.golden(), strict=True)
+                    ],
                     "golden_tolerance": golden_tolerance(measured, exact=name in EXACT),
                 }
             )

@@ -1,12 +1,10 @@
 """Which of a ranker's variants this machine runs, and whether it runs them as its exporter did."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from serve.machine import instruction_set, saturates
-from serve.manifest import Golden, Manifest, Variant
+from serve.manifest import Manifest, Variant
 
 # What each instruction set can run besides its own; a graph for another one is left alone unless asked for by name.
 _RUNS: dict[str, frozenset[str]] = {
@@ -65,8 +63,3 @@ def mismatch(
                     f"here and {expected:.5f} in the manifest, further apart than {tolerance:g}"
                 )
     return None
-
-
-def golden(logits: Sequence[float], scores: Sequence[float]) -> list[Golden]:
-    """What an exporter writes down for the golden pairs."""
-    return [Golden(logit=logit, score=score) for logit, score in zip(logits, scores, strict=True)]

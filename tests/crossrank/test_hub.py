@@ -61,6 +61,8 @@ def test_a_model_is_exported_by_id_and_revision(hub: Hub, tmp_path: Path) -> Non
 
 def test_a_private_model_needs_the_token_of_the_environment(hub: Hub, tmp_path: Path) -> None:
     arguments = ("export-onnx", "us/secret", str(tmp_path / "out"), *EXPORT)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "token").write_text(hub.token)  # as `hf auth login` leaves it
     refused = crossrank(hub, tmp_path / "home", *arguments)
     assert refused.returncode == 2
     assert "nor a model that the Hugging Face hub gives us" in refused.stderr.splitlines()[-1]
