@@ -89,13 +89,19 @@ def compare_systems(judged: JudgedSet, rankings: Mapping[str, Ranking], candidat
 
 
 def evaluate_model(
-    model: str, data: Path, *, base: str | None = None, step: Callable[[str], None] = lambda name: None
+    model: str,
+    data: Path,
+    *,
+    variant: str | None = None,
+    base: str | None = None,
+    step: Callable[[str], None] = lambda name: None,
 ) -> Evaluation:
     """Evaluates a cross-encoder, in PyTorch, or a ranker, as it is served.
 
     Args:
         model: a directory, a Hugging Face id, or a ranker's directory.
         data: a judged set; without candidates of its own it gets BM25's and the base's best 50.
+        variant: of a ranker; by default the one that is served.
         base: a bi-encoder whose cosine order is shown too; by default the one that `metrics.json` of the model names.
         step: called with the name of each step as it begins.
 
@@ -105,6 +111,8 @@ def evaluate_model(
     """
     judged = dev_set(data)
     is_ranker = (Path(model) / MANIFEST_PATH).is_file()
+    if variant is not None and not is_ranker:
+        raise UsageError(f"--variant {variant}: {model} is no ranker, so it has no variants; export it first")
     if not is_ranker and is_bi_encoder(model):
         raise UsageError(f"{model} is no cross-encoder: it has no head for a score; train one from it first")
     bi_encoder = _recorded_bi_encoder(Path(model)) if base is None else base if is_bi_encoder(base) else None
@@ -113,7 +121,7 @@ def evaluate_model(
     before = untrained_orders(judged, candidates, bi_encoder)
     step(f"order them with {model}")
     if is_ranker:
-        with Scorer.open(model) as scorer:
+        with Scorer.open(model, variant=variant) as scorer:
             tuned = rerank(judged, candidates, scorer.predict)
     else:
         opened = open_cross_encoder(model)

@@ -83,6 +83,7 @@ def train(
 def evaluate(
     model: Annotated[str, typer.Argument(help="Cross-encoder (directory or Hugging Face id), or a ranker.")],
     data: Annotated[Path, typer.Argument(help="Judged set.")],
+    variant: Annotated[str | None, typer.Option(help="Variant of a ranker. Default: the one that is served.")] = None,
     base: Annotated[
         str | None, typer.Option(help="Bi-encoder whose cosine order is shown. Default: what the model came from.")
     ] = None,
@@ -91,7 +92,7 @@ def evaluate(
     """Evaluate a model on the candidates of a judged set, beside BM25's order and its base's cosine order."""
     with needs("train"):
         from train.evaluate import evaluate_model
-    evaluation = evaluate_model(model, data, base=base, step=print_step)
+    evaluation = evaluate_model(model, data, variant=variant, base=base, step=print_step)
     if as_json:
         print_json(evaluation.to_json())
     else:

@@ -109,12 +109,19 @@ def test_configs_say_max_length_and_activation_where_other_servers_look(ranker: 
 
 
 def test_a_variant_over_its_budget_is_not_written(untrained: Path, tmp_path: Path) -> None:
-    options = ExportOptions(variants=["fp32", "qint8_avx512_vnni"], max_queries=4, budget=Budget(max_error=1e-6))
+    options = ExportOptions(variants=["fp32", "qint8_avx512_vnni"], max_queries=4, budget=Budget(max_error=1e-4))
     report = export_ranker(str(untrained), tmp_path / "out", options)
     failures = {trial.variant.name: trial.failure for trial in report.trials}
     assert failures["fp32"] is None
     assert "the largest error of a logit on standard library" in (failures["qint8_avx512_vnni"] or "")
     assert sorted(path.name for path in (tmp_path / "out" / "onnx").iterdir()) == ["manifest.json", "model.onnx"]
+
+
+def test_the_tighter_of_atol_and_max_error_binds_what_is_fp32(untrained: Path, tmp_path: Path) -> None:
+    options = ExportOptions(variants=["fp32"], max_queries=4, atol=1e-4, budget=Budget(max_error=0.0))
+    with pytest.raises(ExportRefused) as refused:
+        export_ranker(str(untrained), tmp_path / "out", options)
+    assert "more than 0" in (refused.value.trials[0].failure or "")
 
 
 def test_nothing_within_its_budget_is_refused_with_exit_code_3(untrained: Path, tmp_path: Path) -> None:

@@ -120,9 +120,11 @@ def test_evaluate_gives_the_figures_of_training(named_case: Any) -> None:
 
 
 def test_a_ranker_and_its_model_evaluate_the_same(trained: Path, ranker: Path) -> None:
-    of_model, of_ranker = evaluate_model(str(trained), HELDOUT), evaluate_model(str(ranker), HELDOUT)
+    of_model, of_ranker = evaluate_model(str(trained), HELDOUT), evaluate_model(str(ranker), HELDOUT, variant="fp32")
     assert of_ranker.means(ranker.name) == pytest.approx(of_model.means(trained.name))
     assert "base, cosine" in of_model.per_query
+    with pytest.raises(UsageError, match="is no ranker, so it has no variants"):
+        evaluate_model(str(trained), HELDOUT, variant="fp32")
 
 
 def test_a_bi_encoder_is_not_evaluated_with_a_random_head() -> None:
