@@ -164,4 +164,4 @@ class Trials:
 
 def _logits(scorer: Scorer, pairs: Sequence[tuple[str, str]]) -> Logits:
     """The graph's own logits; the Scorer would refuse to hand on a NaN."""
-    return scorer.submit(scorer.encode(pairs)).logits.result()
+    return scorer.scheduler.submit(scorer.tokenizer.encode(pairs)).logits.result()

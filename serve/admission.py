@@ -2,28 +2,42 @@
 
 import math
 import threading
+from typing import Protocol
 
 from serve.errors import Overloaded
 
-# Before anything has been measured: English text, and a slow machine.
+# Before anything has been measured: English text.
 _TOKENS_PER_BYTE = 0.3
-_TOKENS_PER_SECOND = 5_000.0
 # How much of the last measurement goes into the running mean.
 _NEWEST = 0.1
 
 
+class Queue(Protocol):
+    """What the prediction needs to know of a scheduler."""
+
+    @property
+    def queued_tokens(self) -> int:
+        """Tokens that wait."""
+
+    @property
+    def seconds_per_token(self) -> float:
+        """Of all workers together."""
+
+
 class Admission:
-    """Predicts the wait of a call from text sizes and from the rates of the calls before it.
+    """Predicts when a call would be answered, from the size of its texts and from the calls before it.
 
     Args:
+        queue: where admitted calls go once they are tokenised.
         max_queued_tokens: the most tokens that may wait.
     """
 
-    def __init__(self, max_queued_tokens: int) -> None:
+    def __init__(self, queue: Queue, max_queued_tokens: int) -> None:
+        self._queue = queue
         self._max_queued_tokens = max_queued_tokens
         self._tokens_per_byte = _TOKENS_PER_BYTE
-        self._tokens_per_second = _TOKENS_PER_SECOND
-        self._queued = 0
+        # Of admitted calls that are not yet tokenised.
+        self._arriving = 0
         self._lock = threading.Lock()
 
     def admit(self, text_bytes: int, pairs: int, max_tokens: float, seconds_left: float) -> int:
@@ -36,41 +50,39 @@ class Admission:
             seconds_left: until its deadline.
 
         Returns:
-            The tokens that it is predicted to have; `leave` gives them back.
+            The tokens that it is predicted to have; `arrived` takes them.
 
         Raises:
-            Overloaded: the queue is full, or the predicted wait exceeds the deadline.
+            Overloaded: others wait, and the queue would be full or the predicted answer later than the deadline.
         """
         with self._lock:
             tokens = math.ceil(min(text_bytes * self._tokens_per_byte + pairs, max_tokens))
-            wait = self._queued / self._tokens_per_second
-            if self._queued and self._queued + tokens > self._max_queued_tokens:
-                raise Overloaded(f"the queue is full; try again in {wait:.1f} s", retry_after=wait)
-            if self._queued and wait > seconds_left:
+            before = self._arriving + self._queue.queued_tokens
+            rate = self._queue.seconds_per_token
+            if before and before + tokens > self._max_queued_tokens:
+                raise Overloaded(f"the queue is full; try again in {before * rate:.1f} s", retry_after=before * rate)
+            late = (before + tokens) * rate - seconds_left
+            if before and late > 0:
                 raise Overloaded(
-                    f"{wait:.1f} s of work are waiting, more than the {seconds_left:.1f} s of this call's deadline",
-                    retry_after=wait,
+                    f"{before * rate:.1f} s of work are waiting and this call has {tokens * rate:.1f} s of its own, "
+                    f"more than the {seconds_left:.1f} s until its deadline",
+                    retry_after=min(late, before * rate),
                 )
-            self._queued += tokens
+            self._arriving += tokens
             return tokens
 
-    def leave(self, predicted_tokens: int) -> None:
-        """A call is over, whichever way."""
+    def arrived(self, predicted_tokens: int) -> None:
+        """A call is in the queue, or never will be."""
         with self._lock:
-            self._queued -= predicted_tokens
+            self._arriving -= predicted_tokens
 
-    def learn(self, text_bytes: int, tokens: int, seconds: float, *, truncated: bool = False) -> None:
-        """Takes the measurements of a finished call.
+    def learn(self, text_bytes: int, tokens: int) -> None:
+        """Takes the measurement of a call that lost no text.
 
         Args:
             text_bytes: UTF-8 bytes of its pairs.
             tokens: what these became.
-            seconds: that all workers together would have needed for it alone.
-            truncated: whether text was lost, which then says nothing about tokens for each byte.
         """
-        if not text_bytes or seconds <= 0:
-            return
-        with self._lock:
-            if not truncated:
+        if text_bytes:
+            with self._lock:
                 self._tokens_per_byte += _NEWEST * (tokens / text_bytes - self._tokens_per_byte)
-            self._tokens_per_second += _NEWEST * (tokens / seconds - self._tokens_per_second)

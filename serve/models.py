@@ -1,11 +1,13 @@
 """The rankers of a server, by name and version."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import structlog
 
 from crossrank.v1 import ranker_pb2
 from serve.activation import ScoreKind
+from serve.engine import Engine
 from serve.errors import NotServing, UnknownModel, UsageError
 from serve.hub import locate_ranker
 from serve.machine import usable_cores
@@ -20,10 +22,10 @@ _KINDS: dict[ScoreKind, ranker_pb2.ScoreKind.ValueType] = {
 
 
 class Models:
-    """Scorers by name; the first one answers where a request names none."""
+    """Engines by name; the first one answers where a request names none."""
 
     def __init__(self) -> None:
-        self._scorers: dict[str, Scorer] = {}
+        self._engines: dict[str, Engine] = {}
 
     def load(self, settings: ServerSettings) -> None:
         """Opens every ranker of the settings.
@@ -32,39 +34,49 @@ class Models:
             UsageError: none is named, or one name stands for two.
             InvalidRanker: one of them cannot be served.
         """
-        scorers: dict[str, Scorer] = {}
+        engines: dict[str, Engine] = {}
         named = _named(settings)
         # Together the rankers have as many workers as there are cores, and each has one at least.
         workers = settings.workers or max(1, usable_cores() // len(named))
         for name, given in named.items():
-            scorers[name] = Scorer.open(
-                locate_ranker(given), variant=settings.variant, device=settings.device, workers=workers
+            scorer = Scorer.open(
+                locate_ranker(given),
+                variant=settings.variant,
+                device=settings.device,
+                workers=workers,
+                cache_size=settings.score_cache,
             )
-            for reason in scorers[name].passed_over:
-                _log.warning("passed over", model=name, variant=scorers[name].variant.file, reason=reason)
-        self._scorers = scorers
+            for reason in scorer.passed_over:
+                _log.warning("passed over", model=name, variant=scorer.variant.file, reason=reason)
+            engines[name] = Engine(scorer, settings.max_queued_tokens)
+        self._engines = engines
 
-    def get(self, model: str) -> tuple[str, Scorer]:
-        """The name and the scorer that "name", "name@version" or "" stands for.
+    def engines(self) -> Iterable[tuple[str, Engine]]:
+        """Each engine with its name."""
+        return self._engines.items()
+
+    def get(self, model: str) -> tuple[str, Engine]:
+        """The name and the engine that "name", "name@version" or "" stands for.
 
         Raises:
             UnknownModel: there is none.
             NotServing: nothing is loaded yet.
         """
-        if not self._scorers:
+        if not self._engines:
             raise NotServing("the server is starting")
         name, _, version = model.partition("@")
-        name = name or next(iter(self._scorers))
-        scorer = self._scorers.get(name)
-        if scorer is None:
-            raise UnknownModel(f"model: {name!r} is not one of {', '.join(self._scorers)}")
-        if version and version != scorer.ranker.manifest.version:
-            raise UnknownModel(f"model: {name} is loaded in version {scorer.ranker.manifest.version}, not {version}")
-        return name, scorer
+        name = name or next(iter(self._engines))
+        engine = self._engines.get(name)
+        if engine is None:
+            raise UnknownModel(f"model: {name!r} is not one of {', '.join(self._engines)}")
+        loaded = engine.scorer.ranker.manifest.version
+        if version and version != loaded:
+            raise UnknownModel(f"model: {name} is loaded in version {loaded}, not {version}")
+        return name, engine
 
     def describe(self) -> list[ranker_pb2.Model]:
         """One message for each ranker, the default one first."""
-        default = next(iter(self._scorers), None)
+        default = next(iter(self._engines), None)
         return [
             ranker_pb2.Model(
                 name=name,
@@ -76,13 +88,13 @@ class Models:
                 default_score_kind=_KINDS[scorer.default_kind],
                 is_default=name == default,
             )
-            for name, scorer in self._scorers.items()
+            for name, scorer in ((name, engine.scorer) for name, engine in self._engines.items())
         ]
 
     def close(self) -> None:
-        """Ends all workers."""
-        for scorer in self._scorers.values():
-            scorer.close()
+        """Ends all engines."""
+        for engine in self._engines.values():
+            engine.close()
 
 
 def _named(settings: ServerSettings) -> dict[str, str]:

@@ -1,33 +1,103 @@
-"""Which pairs run together: a pure function, so that its promises can be tested as properties."""
+"""Which pairs run next, and together: pure functions, so that their promises can be tested as properties."""
 
-from collections import defaultdict
+import math
+from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 
-def plan(lengths: Sequence[int], *, max_run_tokens: int) -> list[list[int]]:
-    """Puts pairs into runs of equal length, so that nothing is padded.
+@dataclass(slots=True)
+class Waiting:
+    """The pairs of one call that no run has taken.
 
-    Large runs lose on a CPU (they fall out of its caches) and padding loses more; the longest runs come first, so
-    that several workers finish at about the same time.
+    Attributes:
+        lengths: of each pair in tokens, ascending, at least one.
+        tokens: their sum.
+        served: tokens of this call that runs have taken, counted from the level at which it came.
+        deadline: on the clock of `now`; infinite where there is none.
+    """
+
+    lengths: list[int]
+    tokens: int
+    served: float
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunRules:
+    """What may share a run.
+
+    Attributes:
+        max_tokens: of a run, padding included; a longer pair runs alone, and 0 makes every pair run alone.
+        padding: the largest share of a row that may be padding; 0 lets only equal lengths share a run.
+    """
+
+    max_tokens: int
+    padding: float = 0.0
+
+
+def next_run(
+    calls: Sequence[Waiting], rules: RunRules, *, now: float, seconds_per_token: float
+) -> list[tuple[int, range]]:
+    """The run that a free worker takes.
+
+    It begins with the longest pair of the call whose turn it is (the longest first, so that several workers finish at
+    about the same time), and takes what may share the run from this call, then from the others in their turn.
 
     Args:
-        lengths: the length of each pair in tokens, at least 1.
-        max_run_tokens: the most tokens of one run. A pair that is longer runs alone; 0 makes every pair run alone.
+        calls: at least one.
+        rules: what may share a run.
+        now: the time.
+        seconds_per_token: of all workers together, predicted.
 
     Returns:
-        Runs, each a list of indices into `lengths`; every index stands in exactly one of them.
-
-    Raises:
-        ValueError: a length below 1.
+        Places in `calls`, each at most once, with the places of the taken pairs in its `lengths`; the call whose turn
+        it is comes first.
     """
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for index, length in enumerate(lengths):
-        if length < 1:
-            raise ValueError(f"pair {index} has length {length}")
-        by_length[length].append(index)
-    runs: list[list[int]] = []
-    for length in sorted(by_length, reverse=True):
-        indices = by_length[length]
-        size = max(1, max_run_tokens // length)
-        runs.extend(indices[start : start + size] for start in range(0, len(indices), size))
-    return runs
+    first = next_call(calls, now=now, seconds_per_token=seconds_per_token)
+    longest = calls[first].lengths[-1]
+    shortest = math.ceil(longest * (1 - rules.padding))
+    room = max(1, rules.max_tokens // longest)
+    run = []
+    for number in (first, *(other for other in _by_turn(calls) if other != first)):
+        lengths = calls[number].lengths
+        end = bisect_left(lengths, longest + 1)
+        start = max(bisect_left(lengths, shortest), end - room)
+        if start < end:
+            run.append((number, range(start, end)))
+            room -= end - start
+        if not room:
+            break
+    return run
+
+
+def next_call(calls: Sequence[Waiting], *, now: float, seconds_per_token: float) -> int:
+    """The call whose turn it is.
+
+    Start-time fair queueing (Goyal, Vin and Cheng 1996): the call that was served least goes first, the smaller one
+    among equals. Before all others goes a call that would miss its deadline if it took turns, and can still keep it;
+    the earliest deadline among those.
+
+    Args:
+        calls: at least one.
+        now: the time.
+        seconds_per_token: of all workers together, predicted.
+
+    Returns:
+        Its place in `calls`.
+    """
+    everything = sum(call.tokens for call in calls)
+    urgent = [
+        number
+        for number, call in enumerate(calls)
+        if now + call.tokens * seconds_per_token
+        <= call.deadline
+        < now + min(everything, call.tokens * len(calls)) * seconds_per_token
+    ]
+    if urgent:
+        return min(urgent, key=lambda number: calls[number].deadline)
+    return min(range(len(calls)), key=lambda number: (calls[number].served, calls[number].tokens))
+
+
+def _by_turn(calls: Sequence[Waiting]) -> list[int]:
+    return sorted(range(len(calls)), key=lambda number: calls[number].served)

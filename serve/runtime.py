@@ -79,6 +79,9 @@ class OnnxSession:
             raise InvalidRanker(f"{path.name} is no cross-encoder: its inputs are {', '.join(sorted(self.inputs))}")
         self._output = session.get_outputs()[0].name
         self._session = session
+        self._ort = ort
+        self._device = device
+        self._bind = device != "cpu"
 
     def run(self, pairs: Sequence[TokenizedPair]) -> NDArray[np.float32]:
         """Computes the logits of pairs, padded to the longest of them with masked tokens.
@@ -98,10 +101,21 @@ class OnnxSession:
                 feed["attention_mask"][row, : len(pair.ids)] = 1
             if "token_type_ids" in feed:
                 feed["token_type_ids"][row, : len(pair.ids)] = pair.type_ids
-        logits: NDArray[np.float32] = self._session.run([self._output], feed)[0]
+        logits = self._bound(feed) if self._bind else self._session.run([self._output], feed)[0]
         if logits.size != len(pairs):
             raise InvalidRanker(f"the graph gives {logits.shape} for {len(pairs)} pairs; one label a pair is needed")
-        return logits.reshape(len(pairs)).astype(np.float32, copy=False)
+        converted: NDArray[np.float32] = logits.reshape(len(pairs)).astype(np.float32, copy=False)
+        return converted
+
+    def _bound(self, feed: dict[str, NDArray[np.int64]]) -> NDArray[Any]:
+        """Runs with inputs and output in the device's memory: one copy there, one copy back."""
+        binding = self._session.io_binding()
+        for name, values in feed.items():
+            binding.bind_ortvalue_input(name, self._ort.OrtValue.ortvalue_from_numpy(values, self._device, 0))
+        binding.bind_output(self._output, self._device)
+        self._session.run_with_iobinding(binding)
+        logits: NDArray[Any] = binding.copy_outputs_to_cpu()[0]
+        return logits
 
 
 def _installed(wheel: str) -> bool:

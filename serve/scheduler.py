@@ -2,69 +2,45 @@
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serve.call import Backlog, Call, Pair
 from serve.errors import CallCancelled, CrossrankError, DeadlineExceeded, NotServing
-from serve.plan import plan
+from serve.plan import RunRules, next_run
+from serve.score_cache import ScoreCache, key_of
 from serve.tokenizer import TokenizedPair
 
+# Before anything has run: a slow machine.
+_SECONDS_PER_TOKEN = 2e-4
+# How much of what the rate remembers each run forgets.
+_FORGOTTEN = 0.05
 
-class Call:
-    """The pairs of one request on their way through the workers.
+_Outcome = float | CrossrankError
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the workers have done since they began.
 
     Attributes:
-        logits: resolves to float32, shape [len(pairs)], or to DeadlineExceeded, CallCancelled, NotServing or
-            whatever the run raised.
-        queued: seconds from submission to the first run.
-        computed: seconds from the first run to the last logit.
-        busy: seconds of all its runs together, whichever workers ran them.
-        tokens: of all its pairs.
+        computed: pairs that were run.
+        tokens: of these.
+        wasted: pairs that were run for calls that had died meanwhile: what was in flight at that moment.
+        dropped: pairs of dead calls that were never run.
+        cached: pairs whose logit was known, or was being computed for another call.
+        busy_seconds: of all runs together.
     """
 
-    def __init__(self, pairs: Sequence[TokenizedPair], runs: list[list[int]], deadline: float | None) -> None:
-        self.logits: Future[NDArray[np.float32]] = Future()
-        # A future that asyncio wraps can otherwise be cancelled between a worker's look and its result.
-        self.logits.set_running_or_notify_cancel()
-        self.queued = 0.0
-        self.computed = 0.0
-        self.busy = 0.0
-        self._submitted = time.monotonic()
-        self._started: float | None = None
-        self._pairs = pairs
-        self._runs = deque(runs)
-        self._missing = len(runs)
-        self._values = np.empty(len(pairs), dtype=np.float32)
-        self._deadline = deadline
-        self.tokens = sum(len(pair.ids) for pair in pairs)
-
-    def _dead(self) -> bool:
-        if not self.logits.done() and self._deadline is not None and time.monotonic() > self._deadline:
-            self._fail(DeadlineExceeded("the deadline passed before all pairs were scored"))
-        return self.logits.done()
-
-    def _fail(self, error: Exception) -> None:
-        if not self.logits.done():
-            self.logits.set_exception(error)
-
-    def _next_run(self) -> list[int]:
-        if self._started is None:
-            self._started = time.monotonic()
-            self.queued = self._started - self._submitted
-        return self._runs.popleft()
-
-    def _finish(self, run: list[int], values: NDArray[np.float32], seconds: float) -> None:
-        self._values[run] = values
-        self.busy += seconds
-        self._missing -= 1
-        if not self._missing and not self.logits.done():
-            assert self._started is not None
-            self.computed = time.monotonic() - self._started
-            self.logits.set_result(self._values)
+    computed: int = 0
+    tokens: int = 0
+    wasted: int = 0
+    dropped: int = 0
+    cached: int = 0
+    busy_seconds: float = 0.0
 
 
 class Scheduler:
@@ -73,7 +49,8 @@ class Scheduler:
     Args:
         run: computes the logits of a few pairs; called from several threads at once.
         workers: how many threads.
-        max_run_tokens: see `serve.plan.plan`.
+        rules: what may share a run.
+        cache_size: logits that are kept; 0 keeps none, and computes equal pairs as often as they come.
     """
 
     def __init__(
@@ -81,11 +58,19 @@ class Scheduler:
         run: Callable[[Sequence[TokenizedPair]], NDArray[np.float32]],
         *,
         workers: int,
-        max_run_tokens: int,
+        rules: RunRules,
+        cache_size: int = 0,
     ) -> None:
         self._run = run
-        self._max_run_tokens = max_run_tokens
-        self._calls: deque[Call] = deque()
+        self._rules = rules
+        self._backlogs: dict[Call, Backlog] = {}
+        self._level = 0.0
+        self._cache = ScoreCache(cache_size) if cache_size else None
+        # Pairs that are waiting or being run, by their key.
+        self._wanted: dict[bytes, Pair] = {}
+        self._counts = Counts()
+        # Of recent runs.
+        self._seconds, self._tokens = 0.0, 0.0
         self._changed = threading.Condition()
         self._closed = False
         self._threads = [
@@ -104,65 +89,166 @@ class Scheduler:
 
         Raises:
             NotServing: the scheduler is closed.
-            ValueError: there are no pairs.
+            ValueError: there are no pairs, or one without tokens.
         """
-        if not pairs:
-            raise ValueError("there are no pairs to score")
-        runs = plan([len(pair.ids) for pair in pairs], max_run_tokens=self._max_run_tokens)
-        call = Call(pairs, runs, deadline)
+        if not pairs or not all(len(pair.ids) for pair in pairs):
+            raise ValueError("there are no pairs to score, or one without tokens")
+        keys = [key_of(pair) for pair in pairs] if self._cache is not None else [None] * len(pairs)
+        call = Call(pairs, deadline)
         with self._changed:
             if self._closed:
                 raise NotServing("the ranker is being closed")
-            self._calls.append(call)
-            self._changed.notify(len(runs))
+            waiting = self._look_up(call, pairs, keys)
+            if waiting:
+                self._backlogs[call] = Backlog(call, waiting, self._level)
+                self._changed.notify(len(waiting))
         return call
 
     def cancel(self, call: Call) -> None:
-        """Drops the runs of a call that have not begun."""
+        """Drops the pairs of a call that no run has taken."""
         with self._changed:
-            call._fail(CallCancelled("the caller went away"))
+            self._drop(call, CallCancelled("the caller went away"))
 
     def close(self) -> None:
         """Drops what is queued and waits for the runs in flight."""
         with self._changed:
             self._closed = True
-            for call in self._calls:
-                call._fail(NotServing("the ranker is being closed"))
+            for call in list(self._backlogs):
+                self._drop(call, NotServing("the ranker is being closed"))
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
 
-    def _take(self) -> tuple[Call, list[int]] | None:
-        """The next run, of the call whose turn it is; None once closed."""
+    @property
+    def counts(self) -> Counts:
+        """A copy of what has been counted."""
+        with self._changed:
+            return replace(self._counts)
+
+    @property
+    def queued_tokens(self) -> int:
+        """Tokens that no run has taken."""
+        with self._changed:
+            return sum(backlog.waiting.tokens for backlog in self._backlogs.values())
+
+    @property
+    def seconds_per_token(self) -> float:
+        """Of all workers together: a mean over recent runs."""
+        rate = self._seconds / self._tokens if self._tokens else _SECONDS_PER_TOKEN
+        return rate / len(self._threads)
+
+    def _look_up(self, call: Call, pairs: Sequence[TokenizedPair], keys: Sequence[bytes | None]) -> list[Pair]:
+        """Fills in what is known, joins what is wanted already; gives what no run has taken, each pair once."""
+        waiting: dict[int, Pair] = {}
+        for index, (tokens, key) in enumerate(zip(pairs, keys, strict=True)):
+            logit = self._cache.get(key) if self._cache is not None and key is not None else None
+            if logit is not None:
+                self._counts.cached += 1
+                call.cache_hits += 1
+                call.fill(index, logit)
+                continue
+            pair = self._wanted.get(key) if key is not None else None
+            if pair is None:
+                pair = Pair(tokens, key)
+                if key is not None:
+                    self._wanted[key] = pair
+            else:
+                self._counts.cached += 1
+                call.cache_hits += 1
+            pair.holders.append((call, index))
+            if not pair.running:
+                # It waits in the backlog of every call that wants it, and leaves all of them when a run takes it.
+                waiting[id(pair)] = pair
+        return list(waiting.values())
+
+    def _drop(self, call: Call, error: CrossrankError) -> None:
+        """Fails a call; its pairs stay for others that want them, and cost nothing where nobody does."""
+        call.fail(error)
+        backlog = self._backlogs.pop(call, None)
+        for pair in backlog or ():
+            pair.holders = [holder for holder in pair.holders if holder[0] is not call]
+            if not pair.holders:
+                self._counts.dropped += 1
+                if pair.key is not None:
+                    del self._wanted[pair.key]
+
+    def _take(self) -> list[Pair] | None:
+        """The next run; None once closed."""
         with self._changed:
             while True:
-                while self._calls:
-                    call = self._calls.popleft()
-                    if call._dead():
-                        continue
-                    run = call._next_run()
-                    if call._runs:
-                        self._calls.append(call)
-                    return call, run
+                now = time.monotonic()
+                for call in [call for call in self._backlogs if call.deadline < now]:
+                    self._drop(call, DeadlineExceeded("the deadline passed before all pairs were scored"))
+                if self._backlogs:
+                    return self._taken(now)
                 if self._closed:
                     return None
                 self._changed.wait()
 
+    def _taken(self, now: float) -> list[Pair]:
+        backlogs = list(self._backlogs.values())
+        run = next_run(
+            [backlog.waiting for backlog in backlogs],
+            self._rules,
+            now=now,
+            seconds_per_token=self.seconds_per_token,
+        )
+        self._level = max(self._level, min(backlog.waiting.served for backlog in backlogs))
+        taken = [(backlogs[number], pair) for number, places in run for pair in backlogs[number].take(places)]
+        pairs: list[Pair] = []
+        for owner, pair in taken:
+            owner.call.start()
+            if pair.running:  # two calls of this run want it
+                continue
+            pair.running = True
+            pairs.append(pair)
+            for call in {holder for holder, _ in pair.holders} & self._backlogs.keys():
+                call.start()
+                self._backlogs[call].remove(pair)
+        for backlog in backlogs:
+            if not backlog.waiting.lengths:
+                del self._backlogs[backlog.call]
+        return pairs
+
     def _work(self) -> None:
-        while (taken := self._take()) is not None:
-            call, run = taken
+        while (pairs := self._take()) is not None:
             started = time.monotonic()
-            try:
-                values = self._run([call._pairs[index] for index in run]).reshape(len(run))
-            except CrossrankError as error:
-                outcome: Exception | NDArray[np.float32] = error
-            except Exception as error:
-                outcome = CrossrankError("the model could not be run")
-                outcome.__cause__ = error
-            else:
-                outcome = values
+            outcomes = self._computed(pairs)
+            seconds = time.monotonic() - started
             with self._changed:
-                if isinstance(outcome, Exception):
-                    call._fail(outcome)
-                else:
-                    call._finish(run, outcome, time.monotonic() - started)
+                self._count(pairs, seconds)
+                for pair, outcome in zip(pairs, outcomes, strict=True):
+                    self._finish(pair, outcome)
+
+    def _computed(self, pairs: Sequence[Pair]) -> Iterable[_Outcome]:
+        try:
+            return [float(logit) for logit in self._run([pair.tokens for pair in pairs])]
+        except Exception as error:
+            if len(pairs) > 1:  # only the pair at fault shall fail its calls
+                return [outcome for pair in pairs for outcome in self._computed([pair])]
+            if isinstance(error, CrossrankError):
+                return [error]
+            fault = CrossrankError("the model could not be run")
+            fault.__cause__ = error
+            return [fault]
+
+    def _count(self, pairs: Sequence[Pair], seconds: float) -> None:
+        tokens = sum(pair.length for pair in pairs)
+        self._seconds += seconds - _FORGOTTEN * self._seconds
+        self._tokens += tokens - _FORGOTTEN * self._tokens
+        self._counts.computed += len(pairs)
+        self._counts.tokens += tokens
+        self._counts.busy_seconds += seconds
+
+    def _finish(self, pair: Pair, outcome: _Outcome) -> None:
+        if pair.key is not None:
+            del self._wanted[pair.key]
+            if self._cache is not None and not isinstance(outcome, CrossrankError):
+                self._cache.put(pair.key, outcome)
+        if all(call.done for call, _ in pair.holders):
+            self._counts.wasted += 1
+        for call, index in pair.holders:
+            if isinstance(outcome, CrossrankError):
+                self._drop(call, outcome)
+            elif not call.done:
+                call.fill(index, outcome)

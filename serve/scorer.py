@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,39 +14,21 @@ from serve.conformance import mismatch, needs_precise_products, suitable
 from serve.errors import CrossrankError, InvalidRanker, UsageError
 from serve.machine import usable_cores
 from serve.manifest import Variant
+from serve.plan import RunRules
 from serve.ranker import Ranker, open_ranker
 from serve.ranking import RankedDocument, order, ranked
 from serve.runtime import OnnxSession
-from serve.scheduler import Call, Scheduler
-from serve.tokenizer import LongDocumentStrategy, PairTokenizer, TokenizedPair
+from serve.scheduler import Scheduler
+from serve.scores import Scores, scores_of
+from serve.tokenizer import LongDocumentStrategy, PairTokenizer
 
-# The most tokens of one run on a CPU; larger runs fall out of its caches.
-_MAX_RUN_TOKENS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """What a call gave and what it cost.
-
-    Attributes:
-        values: float32, one for each pair, of the kind that was asked for.
-        spans: for each pair, the part of a chunked document that gave its score, in characters; else None.
-        pairs: tokenised pairs that were run.
-        tokens: tokens of these.
-        truncated: how many of the caller's pairs lost text.
-        tokenize, queue, compute: seconds on the clock.
-        busy: seconds of all runs together, whichever workers ran them.
-    """
-
-    values: NDArray[np.float32]
-    spans: list[tuple[int, int] | None]
-    pairs: int
-    tokens: int
-    truncated: int
-    tokenize: float
-    queue: float
-    compute: float
-    busy: float
+# On a CPU larger runs fall out of the caches, and padding loses more than company wins.
+_CPU_RULES = RunRules(max_tokens=256)
+_ALONE = RunRules(max_tokens=0)
+# A GPU wants many rows at once.
+_CUDA_RULES = RunRules(max_tokens=16_384, padding=0.1)
+# One feeds the GPU while the other's run is on it.
+_CUDA_WORKERS = 2
 
 
 class Scorer:
@@ -57,9 +38,12 @@ class Scorer:
         ranker: an opened ranker.
         variant: one of its variants.
         device: "cpu" or "cuda".
-        workers: threads that run the model; as many as usable cores by default.
+        workers: threads that run the model; as many as usable cores by default, and two for CUDA.
+        cache_size: logits that are kept; 0 keeps none.
 
     Attributes:
+        tokenizer: turns texts into what the scheduler takes.
+        scheduler: the workers, and what waits for them.
         passed_over: why `open` did not take a variant that should be faster, a sentence for each.
 
     Raises:
@@ -68,7 +52,15 @@ class Scorer:
         UsageError: as `OnnxSession` raises it.
     """
 
-    def __init__(self, ranker: Ranker, variant: Variant, *, device: str = "cpu", workers: int | None = None) -> None:
+    def __init__(
+        self,
+        ranker: Ranker,
+        variant: Variant,
+        *,
+        device: str = "cpu",
+        workers: int | None = None,
+        cache_size: int = 0,
+    ) -> None:
         self.ranker = ranker
         self.variant = variant
         self.passed_over: list[str] = []
@@ -81,12 +73,11 @@ class Scorer:
                 f"{variant.file} takes {', '.join(sorted(self.session.inputs))}, where the manifest says "
                 f"{', '.join(sorted(variant.inputs))}; export the ranker again"
             )
-        self.workers = workers or usable_cores()
-        self._scheduler = Scheduler(
-            self.session.run,
-            workers=self.workers,
-            max_run_tokens=_MAX_RUN_TOKENS if self.variant.batch_invariant else 0,
-        )
+        if device == "cuda":
+            self.workers, rules = workers or _CUDA_WORKERS, _CUDA_RULES
+        else:
+            self.workers, rules = workers or usable_cores(), _CPU_RULES if variant.batch_invariant else _ALONE
+        self.scheduler = Scheduler(self.session.run, workers=self.workers, rules=rules, cache_size=cache_size)
 
     @classmethod
     def open(
@@ -96,6 +87,7 @@ class Scorer:
         variant: str | None = None,
         device: str = "cpu",
         workers: int | None = None,
+        cache_size: int = 0,
     ) -> Self:
         """Opens a ranker's directory, holds it to its manifest, and proves the variant on its golden pairs.
 
@@ -104,7 +96,8 @@ class Scorer:
             variant: a variant's name, file name or precision. By default the fastest that this machine runs as the
                 exporter's did; what was passed over for a slower one stands in `passed_over`.
             device: "cpu" or "cuda".
-            workers: threads that run the model; as many as usable cores by default.
+            workers: threads that run the model; as many as usable cores by default, and two for CUDA.
+            cache_size: logits that are kept; 0 keeps none.
 
         Raises:
             InvalidRanker: as `serve.ranker.open_ranker` raises it; or the variant, or all of them, differ from what
@@ -118,7 +111,7 @@ class Scorer:
         passed_over = []
         for candidate in choice:
             try:
-                scorer = cls(ranker, candidate, device=device, workers=workers)
+                scorer = cls(ranker, candidate, device=device, workers=workers, cache_size=cache_size)
             except InvalidRanker as error:
                 passed_over.append(str(error))
                 continue
@@ -136,73 +129,13 @@ class Scorer:
     def golden(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The logits and the scores of the manifest's golden pairs, each float32 of shape [pairs]."""
         pairs = [(pair.query, pair.document) for pair in self.ranker.manifest.golden_pairs]
-        logits = self.submit(self.encode(pairs)).logits.result()
+        logits = self.scheduler.submit(self.tokenizer.encode(pairs)).logits.result()
         return logits, ACTIVATIONS[self.default_kind](logits)
 
     @property
     def default_kind(self) -> ScoreKind:
         """What the ranker's own scores are: those of the activation that it was trained with."""
         return KIND_OF[self.ranker.manifest.activation]
-
-    def encode(
-        self,
-        pairs: Sequence[tuple[str, str]],
-        *,
-        max_length: int | None = None,
-        strategy: LongDocumentStrategy = "truncate",
-    ) -> list[TokenizedPair]:
-        """As `PairTokenizer.encode`."""
-        return self.tokenizer.encode(pairs, max_length=max_length, strategy=strategy)
-
-    def submit(self, encoded: Sequence[TokenizedPair], *, deadline: float | None = None) -> Call:
-        """As `Scheduler.submit`."""
-        return self._scheduler.submit(encoded, deadline=deadline)
-
-    def cancel(self, call: Call) -> None:
-        """As `Scheduler.cancel`."""
-        self._scheduler.cancel(call)
-
-    def gather(
-        self,
-        encoded: Sequence[TokenizedPair],
-        call: Call,
-        *,
-        kind: ScoreKind | None = None,
-        tokenize: float = 0.0,
-    ) -> Scores:
-        """Turns the logits of a finished call into the scores of its documents: the best chunk's, activated.
-
-        Args:
-            encoded: the tokenised pairs of the call.
-            call: the call; its logits are waited for.
-            kind: what the scores shall be; the ranker's own by default.
-            tokenize: seconds that tokenising took, passed on.
-
-        Raises:
-            CrossrankError: the model gave NaN; and what the call's logits raise.
-        """
-        logits = call.logits.result()
-        if np.isnan(logits).any():
-            raise CrossrankError("the model gave NaN")
-        best: dict[int, int] = {}
-        truncated: set[int] = set()
-        for position, pair in enumerate(encoded):
-            if pair.document not in best or logits[position] > logits[best[pair.document]]:
-                best[pair.document] = position
-            if pair.truncated:
-                truncated.add(pair.document)
-        winners = [best[document] for document in range(len(best))]
-        return Scores(
-            values=ACTIVATIONS[kind or self.default_kind](logits[winners]),
-            spans=[encoded[position].span for position in winners],
-            pairs=len(encoded),
-            tokens=call.tokens,
-            truncated=len(truncated),
-            tokenize=tokenize,
-            queue=call.queued,
-            compute=call.computed,
-            busy=call.busy,
-        )
 
     def score(
         self,
@@ -214,9 +147,9 @@ class Scorer:
     ) -> Scores:
         """Scores (query, document) pairs and says what that cost; at least one pair."""
         started = time.monotonic()
-        encoded = self.encode(pairs, max_length=max_length, strategy=strategy)
+        encoded = self.tokenizer.encode(pairs, max_length=max_length, strategy=strategy)
         tokenize = time.monotonic() - started
-        return self.gather(encoded, self.submit(encoded), kind=kind, tokenize=tokenize)
+        return scores_of(encoded, self.scheduler.submit(encoded), kind or self.default_kind, tokenize)
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Scores pairs as sentence-transformers' `CrossEncoder.predict` does.
@@ -243,7 +176,7 @@ class Scorer:
 
     def close(self) -> None:
         """Ends the workers; calls that are queued fail with NotServing."""
-        self._scheduler.close()
+        self.scheduler.close()
 
     def __enter__(self) -> Self:
         return self

@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 from serve.errors import UsageError
+from serve.metrics import Metrics
 from serve.models import Models
 from serve.servicer import RankServicer
 from serve.settings import ServerSettings
@@ -33,7 +34,8 @@ class RankServer:
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self._models = Models()
-        self._servicer = RankServicer(self._models, settings)
+        self._metrics = Metrics(self._models)
+        self._servicer = RankServicer(self._models, settings, self._metrics)
         self._health = health_aio.HealthServicer()
         self._server = grpc_server(
             options=(
@@ -67,6 +69,9 @@ class RankServer:
             raise UsageError(f"cannot listen on {address}: the port is in use or the address is not ours") from None
         await self._set_health(_NOT_SERVING)
         await self._server.start()
+        if self._settings.metrics_port is not None:
+            metrics_port = self._metrics.serve(self._settings.host, self._settings.metrics_port)
+            _log.info("metrics", host=self._settings.host, port=metrics_port)
         await asyncio.to_thread(self._models.load, self._settings)
         await self._set_health(_SERVING)
         for model in self._models.describe():
@@ -78,9 +83,9 @@ class RankServer:
         """Refuses new calls, lets those in flight finish within the drain time, then ends."""
         _log.info("draining", seconds=self._settings.drain)
         await self._health.enter_graceful_shutdown()
+        self._servicer.drain()
         await self._server.stop(self._settings.drain)
         await asyncio.to_thread(self._models.close)
-        self._servicer.close()
         _log.info("stopped")
 
     async def _set_health(self, status: int) -> None:

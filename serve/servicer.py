@@ -1,55 +1,47 @@
 """RankService: a request in, at most six hops, a reply out."""
 
 import asyncio
-import math
 import time
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import grpc
 import structlog
-from google.protobuf.duration_pb2 import Duration
 from grpc.aio import ServicerContext
 
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
-from serve.admission import Admission
-from serve.errors import CallCancelled, CrossrankError, DeadlineExceeded, Overloaded
+from serve.errors import CallCancelled, CrossrankError, InvalidRequest, NotServing, Overloaded
+from serve.metrics import Metrics
 from serve.models import Models
-from serve.ranking import order
-from serve.scorer import Scorer, Scores
+from serve.replies import rank_response, score_response, stream_error
 from serve.settings import ServerSettings
-from serve.tokenizer import TokenizedPair
-from serve.validation import Work, rank_work, request_id, score_work
+from serve.validation import rank_work, request_id, score_work
 
 PUSHBACK = "grpc-retry-pushback-ms"
 
-# So much text is tokenised in one go, in a few tens of milliseconds.
-_TOKENIZE_CHARACTERS = 256 * 1024
+# Queries of one stream that are answered at once; the next are read when one of these is done.
+_STREAM_QUERIES = 64
 
 _log = structlog.get_logger()
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
+_StreamContext = ServicerContext[ranker_pb2.RankStreamRequest, ranker_pb2.RankStreamResponse]
 
 
 class RankServicer(ranker_pb2_grpc.RankServiceServicer):
-    """Answers Rank, Score and ListModels.
+    """Answers Rank, Score, RankStream and ListModels.
 
     Args:
         models: the rankers; may still be empty.
         settings: limits and the default deadline.
+        metrics: counts the calls.
     """
 
-    def __init__(self, models: Models, settings: ServerSettings) -> None:
+    def __init__(self, models: Models, settings: ServerSettings, metrics: Metrics) -> None:
         self._models = models
         self._settings = settings
-        # Each model has its workers and its speed, and so its queue.
-        self._admissions: defaultdict[str, Admission] = defaultdict(lambda: Admission(settings.max_queued_tokens))
-        # The tokenizers library has threads of its own; one here keeps its work off the event loop.
-        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="crossrank-tokenize")
+        self._metrics = metrics
+        self._draining = asyncio.Event()
 
     async def Rank(  # noqa: N802
         self,
@@ -59,19 +51,9 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
         """Orders documents, best first."""
 
         async def answer(identifier: str) -> ranker_pb2.RankResponse:
-            work = rank_work(request, self._settings)
-            name, scorer = self._models.get(work.model)
-            scores = await self._score(work, name, scorer, context.time_remaining())
-            return ranker_pb2.RankResponse(
-                request_id=identifier,
-                model=name,
-                version=scorer.ranker.manifest.version,
-                results=_results(request, scores),
-                usage=_usage(scores),
-                timings=_timings(scores),
-            )
+            return await self._rank(request, identifier, context.time_remaining())
 
-        return await self._answer("Rank", request.request_id, len(request.documents), context, answer)
+        return await self._unary("Rank", request.request_id, len(request.documents), context, answer)
 
     async def Score(  # noqa: N802
         self,
@@ -82,18 +64,45 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
 
         async def answer(identifier: str) -> ranker_pb2.ScoreResponse:
             work = score_work(request, self._settings)
-            name, scorer = self._models.get(work.model)
-            scores = await self._score(work, name, scorer, context.time_remaining())
-            return ranker_pb2.ScoreResponse(
-                request_id=identifier,
-                model=name,
-                version=scorer.ranker.manifest.version,
-                scores=scores.values,
-                usage=_usage(scores),
-                timings=_timings(scores),
-            )
+            name, engine = self._models.get(work.model)
+            scores = await engine.score(work, self._seconds(context.time_remaining()))
+            return score_response(identifier, name, engine.scorer.ranker.manifest.version, scores)
 
-        return await self._answer("Score", request.request_id, len(request.pairs), context, answer)
+        return await self._unary("Score", request.request_id, len(request.pairs), context, answer)
+
+    # grpc.aio takes a coroutine that writes as well as the generator that its stubs know.
+    async def RankStream(  # type: ignore[override]  # noqa: N802
+        self, request_iterator: AsyncIterator[ranker_pb2.RankStreamRequest], context: _StreamContext
+    ) -> None:
+        """Answers each query of a stream when it is ready; a fault of one leaves the others."""
+        unanswered: set[str] = set()
+        room = asyncio.Semaphore(_STREAM_QUERIES)
+        writing = asyncio.Lock()
+
+        async def write(reply: ranker_pb2.RankStreamResponse) -> None:
+            async with writing:  # gRPC takes one message of a stream at a time
+                await context.write(reply)
+
+        async def answer(request: ranker_pb2.RankRequest) -> None:
+            try:
+                await write(await self._stream_reply(request, context.time_remaining()))
+            finally:
+                unanswered.discard(request.request_id)
+                room.release()
+
+        async with asyncio.TaskGroup() as tasks:
+            while await room.acquire() and (message := await self._next(request_iterator)) is not None:
+                identifier = message.request.request_id
+                if identifier and identifier not in unanswered:
+                    unanswered.add(identifier)
+                    tasks.create_task(answer(message.request))
+                    continue
+                what = "is that of an unanswered query" if identifier else "is empty"
+                error = InvalidRequest(f"request.request_id: {what}; it tells the answers of a stream apart")
+                await write(stream_error(identifier, error))
+                room.release()
+        if self._draining.is_set():
+            await context.abort(NotServing.status, "the server is draining; send what is unanswered to another")
 
     async def ListModels(  # noqa: N802
         self,
@@ -106,46 +115,48 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
             self._models.get("")
             return ranker_pb2.ListModelsResponse(models=self._models.describe())
 
-        return await self._answer("ListModels", "", 0, context, answer)
+        return await self._unary("ListModels", "", 0, context, answer)
 
-    def close(self) -> None:
-        """Ends the tokenising thread."""
-        self._tokenizing.shutdown(wait=False, cancel_futures=True)
+    def drain(self) -> None:
+        """Streams read no further query, and end when what they have read is answered."""
+        self._draining.set()
 
-    async def _score(self, work: Work, name: str, scorer: Scorer, time_remaining: float | None) -> Scores:
-        seconds = self._settings.default_deadline if time_remaining is None else time_remaining
-        deadline = time.monotonic() + seconds
-        longest = work.max_length or scorer.ranker.manifest.max_length
-        most = len(work.pairs) * longest if work.strategy == "truncate" else math.inf
-        admission = self._admissions[name]
-        predicted = admission.admit(work.text_bytes, len(work.pairs), most, seconds)
+    async def _rank(
+        self, request: ranker_pb2.RankRequest, identifier: str, time_remaining: float | None
+    ) -> ranker_pb2.RankResponse:
+        work = rank_work(request, self._settings)
+        name, engine = self._models.get(work.model)
+        scores = await engine.score(work, self._seconds(time_remaining))
+        return rank_response(request, identifier, name, engine.scorer.ranker.manifest.version, scores)
+
+    async def _next(self, requests: AsyncIterator[ranker_pb2.RankStreamRequest]) -> ranker_pb2.RankStreamRequest | None:
+        """The next query of a stream; None at its end, or where the server drains."""
+        reading = asyncio.ensure_future(anext(requests, None))
+        draining = asyncio.ensure_future(self._draining.wait())
         try:
-            scores = await asyncio.wait_for(self._tokenize_and_run(work, scorer, deadline), seconds)
-        except TimeoutError:
-            raise DeadlineExceeded(f"no answer within {seconds:.1f} s") from None
+            await asyncio.wait({reading, draining}, return_when=asyncio.FIRST_COMPLETED)
+            return reading.result() if reading.done() else None
         finally:
-            admission.leave(predicted)
-        seconds = scores.busy / scorer.workers
-        admission.learn(work.text_bytes, scores.tokens, seconds, truncated=scores.truncated > 0)
-        return scores
+            reading.cancel()
+            draining.cancel()
 
-    async def _tokenize_and_run(self, work: Work, scorer: Scorer, deadline: float) -> Scores:
-        started = time.monotonic()
-        encoded: list[TokenizedPair] = []
-        for start, part in _slices(work.pairs):
-            encode = partial(scorer.encode, part, max_length=work.max_length, strategy=work.strategy)
-            tokenized = await asyncio.get_running_loop().run_in_executor(self._tokenizing, encode)
-            encoded.extend(replace(pair, document=pair.document + start) for pair in tokenized)
-        tokenize = time.monotonic() - started
-        call = scorer.submit(encoded, deadline=deadline)
+    async def _stream_reply(
+        self, request: ranker_pb2.RankRequest, time_remaining: float | None
+    ) -> ranker_pb2.RankStreamResponse:
+        async def answer(identifier: str) -> ranker_pb2.RankResponse:
+            # A stream may live long; a query of it has no longer than a call.
+            longest = self._settings.default_deadline
+            return await self._rank(
+                request, identifier, longest if time_remaining is None else min(longest, time_remaining)
+            )
+
         try:
-            await asyncio.wrap_future(call.logits)
-        except asyncio.CancelledError:
-            scorer.cancel(call)
-            raise
-        return scorer.gather(encoded, call, kind=work.kind, tokenize=tokenize)
+            response = await self._recorded("RankStream", request.request_id, len(request.documents), answer)
+        except CrossrankError as error:
+            return stream_error(request.request_id, error)
+        return ranker_pb2.RankStreamResponse(response=response)
 
-    async def _answer(
+    async def _unary(
         self,
         method: str,
         given_id: str,
@@ -153,73 +164,46 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
         context: ServicerContext[_Request, _Response],
         answer: Callable[[str], Awaitable[_Response]],
     ) -> _Response:
-        """Runs `answer`, logs one line without texts, and turns errors into statuses."""
+        """Turns errors into statuses."""
+        try:
+            return await self._recorded(method, given_id, pairs, answer)
+        except CrossrankError as error:
+            if isinstance(error, Overloaded) and error.retry_after is not None:
+                context.set_trailing_metadata(((PUSHBACK, str(max(1, round(error.retry_after * 1000)))),))
+            await context.abort(error.status, str(error))
+
+    async def _recorded(
+        self, method: str, given_id: str, pairs: int, answer: Callable[[str], Awaitable[_Response]]
+    ) -> _Response:
+        """Runs `answer`, counts it and logs one line without texts; what it raises may be handed out."""
         started = time.monotonic()
         identifier = given_id[:32]
+        status = grpc.StatusCode.INTERNAL
         try:
             identifier = request_id(given_id)
             response = await answer(identifier)
+            status = grpc.StatusCode.OK
+            return response
         except asyncio.CancelledError:
-            self._record(method, identifier, pairs, started, CallCancelled.status)
+            status = CallCancelled.status
             raise
-        except CrossrankError as error:
-            self._record(method, identifier, pairs, started, error.status)
-            internal = error.status is grpc.StatusCode.INTERNAL
-            if internal:
-                _log.error("fault", request_id=identifier, exc_info=error)
-            if isinstance(error, Overloaded) and error.retry_after is not None:
-                context.set_trailing_metadata(((PUSHBACK, str(max(1, round(error.retry_after * 1000)))),))
-            message = f"internal error; request id {identifier}" if internal else str(error)
-            await context.abort(error.status, message)
         except Exception as error:
-            self._record(method, identifier, pairs, started, grpc.StatusCode.INTERNAL)
+            if isinstance(error, CrossrankError) and error.status is not status:
+                status = error.status
+                raise
             _log.error("fault", request_id=identifier, exc_info=error)
-            await context.abort(grpc.StatusCode.INTERNAL, f"internal error; request id {identifier}")
-        self._record(method, identifier, pairs, started, grpc.StatusCode.OK)
-        return response
-
-    def _record(self, method: str, identifier: str, pairs: int, started: float, status: grpc.StatusCode) -> None:
-        milliseconds = round((time.monotonic() - started) * 1000, 1)
-        _log.info("call", method=method, request_id=identifier, pairs=pairs, status=status.name, ms=milliseconds)
-
-
-def _slices(pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[int, Sequence[tuple[str, str]]]]:
-    """Parts of a call, with the place of their first pair: between two of them other calls get their turn."""
-    start, size = 0, 0
-    for end, (query, document) in enumerate(pairs, start=1):
-        size += len(query) + len(document)
-        if size >= _TOKENIZE_CHARACTERS or end == len(pairs):
-            yield start, pairs[start:end]
-            start, size = end, 0
-
-
-def _results(request: ranker_pb2.RankRequest, scores: Scores) -> list[ranker_pb2.RankResult]:
-    results = []
-    for index in order(scores.values)[: request.top_n or None]:
-        document, span = request.documents[index], scores.spans[index]
-        results.append(
-            ranker_pb2.RankResult(
-                index=index,
-                id=document.id,
-                score=float(scores.values[index]),
-                document=document if request.return_documents else None,
-                chunk=ranker_pb2.Span(start=span[0], end=span[1]) if span else None,
+            raise CrossrankError(f"internal error; request id {identifier}") from None
+        finally:
+            seconds = time.monotonic() - started
+            self._metrics.count(method, status.name, seconds)
+            _log.info(
+                "call",
+                method=method,
+                request_id=identifier,
+                pairs=pairs,
+                status=status.name,
+                ms=round(seconds * 1000, 1),
             )
-        )
-    return results
 
-
-def _usage(scores: Scores) -> ranker_pb2.Usage:
-    return ranker_pb2.Usage(pairs=scores.pairs, tokens=scores.tokens, truncated_documents=scores.truncated)
-
-
-def _timings(scores: Scores) -> ranker_pb2.Timings:
-    return ranker_pb2.Timings(
-        tokenize=_duration(scores.tokenize), queue=_duration(scores.queue), compute=_duration(scores.compute)
-    )
-
-
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration
+    def _seconds(self, time_remaining: float | None) -> float:
+        return self._settings.default_deadline if time_remaining is None else time_remaining

@@ -86,6 +86,6 @@ def running_server(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]
 
 @pytest.fixture(scope="session")
 def server(ranker: Path) -> Iterator[str]:
-    """The address of a server with the ranker `brief`."""
-    with running_server(str(ranker)) as (target, _):
+    """The address of a server with the ranker `brief`, which computes each pair as often as it comes."""
+    with running_server(str(ranker), "--score-cache", "0") as (target, _):
         yield target

@@ -26,6 +26,10 @@ def serve(
     max_queued_tokens: Annotated[
         int | None, typer.Option(help="Tokens that may wait, for each ranker. Default: 2000000.")
     ] = None,
+    score_cache: Annotated[
+        int | None, typer.Option(help="Scores that are kept, for each ranker; 0 keeps none. Default: 100000.")
+    ] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Port of /metrics for Prometheus. Default: none.")] = None,
     drain: Annotated[float | None, typer.Option(help="Seconds for calls in flight after SIGTERM. Default: 30.")] = None,
     config: Annotated[
         Path | None, typer.Option(envvar="CROSSRANK_CONFIG", help="TOML file with settings by these names.")
@@ -50,6 +54,8 @@ def serve(
         "max_text_bytes": max_text_bytes,
         "max_message_bytes": max_message_bytes,
         "max_queued_tokens": max_queued_tokens,
+        "score_cache": score_cache,
+        "metrics_port": metrics_port,
         "drain": drain,
     }
     settings = load_settings({name: value for name, value in flags.items() if value is not None}, config)

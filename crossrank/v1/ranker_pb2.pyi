@@ -588,7 +588,7 @@ class RankStreamRequest(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def request(self) -> Global___RankRequest:
-        """The query. Its request_id must be unique within the stream."""
+        """The query. Its request_id must not be empty, nor that of another query of the stream that is still unanswered."""
 
     def __init__(
         self,

@@ -45,6 +45,11 @@ class RankServiceStub:
                 request_serializer=crossrank_dot_v1_dot_ranker__pb2.ScoreRequest.SerializeToString,
                 response_deserializer=crossrank_dot_v1_dot_ranker__pb2.ScoreResponse.FromString,
                 _registered_method=True)
+        self.RankStream = channel.stream_stream(
+                '/crossrank.v1.RankService/RankStream',
+                request_serializer=crossrank_dot_v1_dot_ranker__pb2.RankStreamRequest.SerializeToString,
+                response_deserializer=crossrank_dot_v1_dot_ranker__pb2.RankStreamResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/crossrank.v1.RankService/ListModels',
                 request_serializer=crossrank_dot_v1_dot_ranker__pb2.ListModelsRequest.SerializeToString,
@@ -70,6 +75,14 @@ class RankServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RankStream(self, request_iterator, context):
+        """Answers many queries on one stream, each when it is ready; every query has the server's default deadline, or the
+        stream's where that is earlier. A draining server answers what it has read, then ends the stream with UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models that this server ranks with.
         """
@@ -89,6 +102,11 @@ def add_RankServiceServicer_to_server(servicer, server):
                     servicer.Score,
                     request_deserializer=crossrank_dot_v1_dot_ranker__pb2.ScoreRequest.FromString,
                     response_serializer=crossrank_dot_v1_dot_ranker__pb2.ScoreResponse.SerializeToString,
+            ),
+            'RankStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.RankStream,
+                    request_deserializer=crossrank_dot_v1_dot_ranker__pb2.RankStreamRequest.FromString,
+                    response_serializer=crossrank_dot_v1_dot_ranker__pb2.RankStreamResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -151,6 +169,33 @@ class RankService:
             '/crossrank.v1.RankService/Score',
             crossrank_dot_v1_dot_ranker__pb2.ScoreRequest.SerializeToString,
             crossrank_dot_v1_dot_ranker__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RankStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/crossrank.v1.RankService/RankStream',
+            crossrank_dot_v1_dot_ranker__pb2.RankStreamRequest.SerializeToString,
+            crossrank_dot_v1_dot_ranker__pb2.RankStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

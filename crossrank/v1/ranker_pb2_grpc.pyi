@@ -47,6 +47,10 @@ class RankServiceStub:
     """Orders the documents of one query by relevance, best first."""
     Score: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.ScoreRequest, _ranker_pb2.ScoreResponse]
     """Scores independent (query, document) pairs; the scores come back in the order of the pairs."""
+    RankStream: _grpc.StreamStreamMultiCallable[_ranker_pb2.RankStreamRequest, _ranker_pb2.RankStreamResponse]
+    """Answers many queries on one stream, each when it is ready; every query has the server's default deadline, or the
+    stream's where that is earlier. A draining server answers what it has read, then ends the stream with UNAVAILABLE.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.ListModelsRequest, _ranker_pb2.ListModelsResponse]
     """Lists the models that this server ranks with."""
 
@@ -59,6 +63,10 @@ class RankServiceAsyncStub(RankServiceStub):
     """Orders the documents of one query by relevance, best first."""
     Score: _aio.UnaryUnaryMultiCallable[_ranker_pb2.ScoreRequest, _ranker_pb2.ScoreResponse]  # type: ignore[assignment]
     """Scores independent (query, document) pairs; the scores come back in the order of the pairs."""
+    RankStream: _aio.StreamStreamMultiCallable[_ranker_pb2.RankStreamRequest, _ranker_pb2.RankStreamResponse]  # type: ignore[assignment]
+    """Answers many queries on one stream, each when it is ready; every query has the server's default deadline, or the
+    stream's where that is earlier. A draining server answers what it has read, then ends the stream with UNAVAILABLE.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_ranker_pb2.ListModelsRequest, _ranker_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that this server ranks with."""
 
@@ -80,6 +88,16 @@ class RankServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ranker_pb2.ScoreResponse, _abc.Awaitable[_ranker_pb2.ScoreResponse]]:
         """Scores independent (query, document) pairs; the scores come back in the order of the pairs."""
+
+    @_abc_1.abstractmethod
+    def RankStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_ranker_pb2.RankStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ranker_pb2.RankStreamResponse], _abc.AsyncIterator[_ranker_pb2.RankStreamResponse]]:
+        """Answers many queries on one stream, each when it is ready; every query has the server's default deadline, or the
+        stream's where that is earlier. A draining server answers what it has read, then ends the stream with UNAVAILABLE.
+        """
 
     @_abc_1.abstractmethod
     def ListModels(

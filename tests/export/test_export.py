@@ -92,7 +92,7 @@ def test_golden_pairs_cover_what_can_go_wrong(ranker: Path) -> None:
     kinds = {pair.kind: (pair.query, pair.document) for pair in manifest.golden_pairs}
     assert set(kinds) == {"short", "code", "long", "truncated", "non-ASCII", "empty document"}
     with Scorer.open(ranker) as scorer:
-        long, truncated = scorer.encode([kinds["long"], kinds["truncated"]])
+        long, truncated = scorer.tokenizer.encode([kinds["long"], kinds["truncated"]])
     assert not long.truncated
     assert len(long.ids) > 0.8 * manifest.max_length
     assert truncated.truncated

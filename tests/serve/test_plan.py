@@ -1,36 +1,113 @@
+import math
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.plan import plan
+from serve.plan import RunRules, Waiting, next_call, next_run
 
-LENGTHS = st.lists(st.integers(1, 512), max_size=200)
+CALLS = st.lists(st.lists(st.integers(1, 512), min_size=1, max_size=30), min_size=1, max_size=8)
+RULES = st.builds(RunRules, st.integers(0, 4096), st.sampled_from([0.0, 0.1, 0.5]))
 
 
-@given(LENGTHS, st.integers(0, 4096))
-def test_every_pair_stands_in_one_run_of_equal_length_within_the_budget(lengths: list[int], budget: int) -> None:
-    runs = plan(lengths, max_run_tokens=budget)
-    assert sorted(index for run in runs for index in run) == list(range(len(lengths)))
+def waiting(lengths: list[int], served: float = 0.0, deadline: float = math.inf) -> Waiting:
+    return Waiting(sorted(lengths), sum(lengths), served, deadline)
+
+
+def drain(calls: list[Waiting], rules: RunRules) -> list[list[tuple[int, int]]]:
+    """All runs until nothing waits, each as (call, length)."""
+    runs = []
+    while any(call.lengths for call in calls):
+        live = [number for number, call in enumerate(calls) if call.lengths]
+        run: list[tuple[int, int]] = []
+        for place, taken in next_run([calls[n] for n in live], rules, now=0.0, seconds_per_token=1e-3):
+            call = calls[live[place]]
+            lengths = call.lengths[taken.start : taken.stop]
+            del call.lengths[taken.start : taken.stop]
+            call.tokens -= sum(lengths)
+            call.served += sum(lengths)
+            run.extend((live[place], length) for length in lengths)
+        runs.append(run)
+    return runs
+
+
+@given(CALLS, RULES)
+def test_every_pair_runs_exactly_once_within_the_rules(calls: list[list[int]], rules: RunRules) -> None:
+    runs = drain([waiting(lengths) for lengths in calls], rules)
+    expected = Counter((number, length) for number, lengths in enumerate(calls) for length in lengths)
+    assert Counter(pair for run in runs for pair in run) == expected
     for run in runs:
-        assert len({lengths[index] for index in run}) == 1
-        assert len(run) == 1 or sum(lengths[index] for index in run) <= budget
+        longest = max(length for _, length in run)
+        assert len(run) == 1 or len(run) * longest <= rules.max_tokens
+        assert min(length for _, length in run) >= longest * (1 - rules.padding)
 
 
-@given(LENGTHS)
-def test_no_run_could_take_a_pair_of_another(lengths: list[int]) -> None:
-    runs = plan(lengths, max_run_tokens=256)
-    room = [256 - sum(lengths[index] for index in run) for run in runs]
-    for length in set(lengths):
-        of_length = [free for run, free in zip(runs, room, strict=True) if lengths[run[0]] == length]
-        assert sum(free >= length for free in of_length) <= 1
+@given(CALLS)
+def test_without_padding_a_run_has_one_length(calls: list[list[int]]) -> None:
+    for run in drain([waiting(lengths) for lengths in calls], RunRules(4096)):
+        assert len({length for _, length in run}) == 1
 
 
-@given(LENGTHS)
-def test_longest_runs_come_first(lengths: list[int]) -> None:
-    order = [lengths[run[0]] for run in plan(lengths, max_run_tokens=256)]
+@given(CALLS, RULES)
+def test_no_run_leaves_room_that_a_waiting_pair_could_take(calls: list[list[int]], rules: RunRules) -> None:
+    left = Counter(length for lengths in calls for length in lengths)
+    for run in drain([waiting(lengths) for lengths in calls], rules):
+        left.subtract(length for _, length in run)
+        longest = max(length for _, length in run)
+        fitting = [length for length in +left if longest * (1 - rules.padding) <= length <= longest]
+        assert not fitting or (len(run) + 1) * longest > rules.max_tokens
+
+
+@given(CALLS)
+def test_a_call_begins_with_its_longest_pairs(calls: list[list[int]]) -> None:
+    runs = drain([waiting(calls[0])], RunRules(256))
+    order = [run[0][1] for run in runs]
     assert order == sorted(order, reverse=True)
 
 
-def test_a_pair_without_tokens_is_refused() -> None:
-    with pytest.raises(ValueError, match="pair 1 has length 0"):
-        plan([3, 0], max_run_tokens=10)
+@given(CALLS)
+def test_calls_that_wait_have_been_served_alike(calls: list[list[int]]) -> None:
+    waits = [waiting(lengths) for lengths in calls]
+    while all(call.lengths for call in waits):
+        [(number, taken)] = next_run(waits, RunRules(0), now=0.0, seconds_per_token=1e-3)
+        length = waits[number].lengths[taken.start]
+        del waits[number].lengths[taken.start]
+        waits[number].tokens -= length
+        waits[number].served += length
+        served = [call.served for call in waits]
+        assert max(served) - min(served) <= 512
+
+
+@given(st.lists(st.tuples(st.integers(1, 400), st.floats(0, 5)), min_size=1, max_size=8), st.floats(0, 2))
+def test_the_earliest_deadline_in_danger_goes_first(drawn: list[tuple[int, float]], now: float) -> None:
+    calls = [waiting([length], served=number, deadline=deadline) for number, (length, deadline) in enumerate(drawn)]
+    chosen = calls[next_call(calls, now=now, seconds_per_token=0.01)]
+    total = sum(length for length, _ in drawn)
+
+    def endangered(call: Waiting) -> bool:
+        alone, in_turn = call.tokens * 0.01, min(total, call.tokens * len(calls)) * 0.01
+        return now + alone <= call.deadline < now + in_turn
+
+    danger = [call.deadline for call in calls if endangered(call)]
+    if danger:
+        assert chosen.deadline == min(danger)
+    else:
+        assert chosen.served == 0
+
+
+def test_a_call_that_cannot_be_saved_waits_for_its_turn() -> None:
+    lost = waiting([100], served=5.0, deadline=0.5)
+    assert next_call([lost, waiting([100])], now=0.0, seconds_per_token=0.01) == 1
+
+
+def test_a_small_call_beside_large_ones_is_not_in_danger_until_its_deadline_is_near() -> None:
+    large = waiting([100] * 1000, deadline=1000.0)
+    small = waiting([100] * 5, served=1.0, deadline=30.0)
+    assert next_call([large, small], now=0.0, seconds_per_token=0.001) == 0
+    assert next_call([large, small], now=29.2, seconds_per_token=0.001) == 1
+
+
+@pytest.mark.parametrize("rules", [RunRules(0), RunRules(256)])
+def test_a_pair_longer_than_the_budget_runs_alone(rules: RunRules) -> None:
+    assert next_run([waiting([300, 300])], rules, now=0.0, seconds_per_token=1e-3) == [(0, range(1, 2))]

@@ -1,0 +1,168 @@
+"""Properties of a server under load, each beside its aim."""
+
+import statistics
+import threading
+import time
+from collections.abc import Sequence
+
+import grpc
+import numpy as np
+
+from crossrank.bench.load import Outcome, closed_loop, message, open_loop
+from crossrank.bench.result import Check
+from crossrank.bench.server import Server
+from crossrank.bench.workload import RankCall, rank_calls
+from crossrank.v1 import ranker_pb2_grpc
+
+_CLIENTS = 8
+_LONG_DEADLINE = 60.0
+
+
+def capacity(server: Server, calls: Sequence[RankCall], seconds: float) -> tuple[float, Check]:
+    """Pairs a second with eight clients, and whether one client alone keeps all cores busy."""
+    closed_loop(server.target, calls, clients=1, seconds=1.0, deadline=_LONG_DEADLINE)
+    cores = len(server.process.cpu_affinity())
+    before, started = _cpu(server), time.perf_counter()
+    closed_loop(server.target, calls, clients=1, seconds=seconds, deadline=_LONG_DEADLINE)
+    busy = (_cpu(server) - before) / (time.perf_counter() - started) / cores
+    check = Check(
+        name="cores in use with one client",
+        value=busy,
+        unit="of all",
+        aim="at least 0.9",
+        reached=busy >= 0.9,
+        details={"cores": float(cores)},
+    )
+    outcomes = closed_loop(server.target, calls, clients=_CLIENTS, seconds=seconds, deadline=_LONG_DEADLINE)
+    return _answered(outcomes) / max(outcome.due + outcome.latency for outcome in outcomes), check
+
+
+def steadiness(server: Server, calls: Sequence[RankCall], pairs_per_second: float, seconds: float) -> Check:
+    """p99 over p50 of the latency at 70% of capacity."""
+    rate = 0.7 * pairs_per_second / len(calls[0].documents)
+    outcomes = open_loop(server.target, calls, rate=rate, seconds=seconds, deadline=_LONG_DEADLINE, seed=1)
+    p50, p99 = np.percentile([outcome.latency for outcome in outcomes if outcome.status == "OK"], [50, 99])
+    return Check(
+        name="p99 over p50 at 70% of capacity",
+        value=float(p99 / p50),
+        unit="ratio",
+        aim="small; a queue with random arrivals has 3 to 5",
+        reached=bool(p99 / p50 <= 5),
+        details={"p50 ms": float(p50 * 1000), "p99 ms": float(p99 * 1000), "calls": float(len(outcomes))},
+    )
+
+
+def fairness(server: Server, pairs_per_second: float, workers: int, seed: int) -> Check:
+    """How long a call of 5 documents waits beside a stream of 1,000-document calls, in pairs of one worker."""
+    [small] = rank_calls(1, 5, seed + 1)
+    large = rank_calls(2, 1000, seed + 2)
+    seconds = 3 * 2 * 1000 / pairs_per_second
+    stream = threading.Thread(
+        target=closed_loop,
+        args=(server.target, large),
+        kwargs={"clients": 2, "seconds": seconds / 2, "deadline": _LONG_DEADLINE},
+    )
+    stream.start()
+    time.sleep(1.0)
+    waits: list[float] = []
+    latencies: list[float] = []
+    while stream.is_alive() and len(waits) < 100:
+        [outcome, *_] = closed_loop(server.target, [small], clients=1, seconds=1e-6, deadline=_LONG_DEADLINE)
+        if stream.is_alive():
+            waits.append(outcome.queue)
+            latencies.append(outcome.latency)
+        time.sleep(0.05)
+    stream.join()
+    pair = workers / pairs_per_second
+    wait = statistics.median(waits) / pair
+    return Check(
+        name="wait of 5 documents beside calls of 1,000",
+        value=wait,
+        unit="pairs' time",
+        aim="below 3",
+        reached=wait < 3,
+        details={
+            "worst, pairs' time": max(waits) / pair,
+            "median latency ms": statistics.median(latencies) * 1000,
+            "calls": float(len(waits)),
+        },
+    )
+
+
+def overload(server: Server, calls: Sequence[RankCall], pairs_per_second: float, seconds: float) -> list[Check]:
+    """Goodput, refusals and memory at five times the capacity."""
+    documents = len(calls[0].documents)
+    memory = server.resident_mib()
+    outcomes = open_loop(
+        server.target, calls, rate=5 * pairs_per_second / documents, seconds=seconds, deadline=2.0, seed=2
+    )
+    grown = server.resident_mib() - memory
+    ended = max(outcome.due + outcome.latency for outcome in outcomes if outcome.status == "OK")
+    goodput = _answered(outcomes) / ended / pairs_per_second
+    refused = [outcome.latency * 1000 for outcome in outcomes if outcome.status == "RESOURCE_EXHAUSTED"]
+    p99 = float(np.percentile(refused, 99)) if refused else 0.0
+    statuses = dict.fromkeys(sorted({outcome.status for outcome in outcomes}), 0.0)
+    for outcome in outcomes:
+        statuses[outcome.status] += 1
+    return [
+        Check(
+            name="goodput at 5 times the capacity",
+            value=goodput,
+            unit="of capacity",
+            aim="at least 0.9",
+            reached=goodput >= 0.9,
+            details=statuses,
+        ),
+        Check(
+            name="refusal at 5 times the capacity, p99",
+            value=p99,
+            unit="ms",
+            aim="at most 50",
+            reached=bool(refused) and p99 <= 50,
+            details={"median ms": statistics.median(refused) if refused else 0.0, "worst ms": max(refused, default=0)},
+        ),
+        Check(
+            name="resident memory gained under overload",
+            value=grown,
+            unit="MiB",
+            aim="flat: below 5% of what it was",
+            reached=grown < 0.05 * memory,
+            details={"before MiB": memory},
+        ),
+    ]
+
+
+def dead_calls(server: Server, workers: int, seed: int) -> Check:
+    """Pairs that were run for calls that nobody waited for any more."""
+    before = {what: server.pairs(what) for what in ("wasted", "dropped")}
+    calls = rank_calls(6, 300, seed + 3)
+    with grpc.insecure_channel(server.target) as channel:
+        stub = ranker_pb2_grpc.RankServiceStub(channel)
+        running = [stub.Rank.future(message(call), timeout=_LONG_DEADLINE) for call in calls[:3]]
+        expiring = [stub.Rank.future(message(call), timeout=0.4) for call in calls[3:]]
+        time.sleep(0.5)
+        for cancelled in running:
+            cancelled.cancel()
+        for expired in expiring:
+            expired.exception()
+    time.sleep(1.0)
+    wasted, dropped = (server.pairs(what) - before[what] for what in ("wasted", "dropped"))
+    # Each worker may have one run in flight for each of the two moments at which calls died.
+    most = 2 * workers * 8
+    return Check(
+        name="pairs run for dead calls",
+        value=wasted,
+        unit="pairs",
+        aim=f"only runs in flight, at most {most}",
+        reached=wasted <= most and dropped > 0,
+        details={"dropped": dropped},
+    )
+
+
+def _answered(outcomes: Sequence[Outcome]) -> int:
+    return sum(outcome.pairs for outcome in outcomes if outcome.status == "OK")
+
+
+def _cpu(server: Server) -> float:
+    times = server.process.cpu_times()
+    return float(times.user + times.system)

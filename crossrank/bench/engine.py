@@ -1,0 +1,233 @@
+"""`crossrank bench engine`: our scorer and our server beside sentence-transformers and bare ONNX Runtime."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from crossrank.bench.alternate import Entry, alternate, ratio
+from crossrank.bench.checks import capacity, dead_calls, fairness, overload, steadiness
+from crossrank.bench.contestants import (
+    Contestant,
+    Scores,
+    in_process,
+    over_grpc,
+    padded_onnxruntime,
+    scorers,
+    sentence_transformers,
+)
+from crossrank.bench.matmul import matmul_rate, shape_of
+from crossrank.bench.result import Check, Result, Speed, now, this_machine, tools
+from crossrank.bench.server import Server, running_server
+from crossrank.bench.workload import RankCall, rank_calls
+from crossrank.client import RankClient
+from judgements.metrics import kendall_tau, top_k_overlap
+from serve.machine import usable_cores
+from serve.manifest import Variant
+from serve.ranker import Ranker, open_ranker
+from serve.scorer import Scorer
+
+# sentence-transformers' own default, which is the baseline.
+_DEFAULT_BATCH = 32
+_BATCH_SIZES = (1, 4, 8, 16)
+_CONCURRENT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What is measured.
+
+    Attributes:
+        model: the cross-encoder in PyTorch that the ranker was exported from; a directory or a Hugging Face id.
+        ranker: the ranker's directory.
+        documents: of each call.
+        calls: of each turn, and at least as many at once where a contestant takes several.
+        alternations: turns that count.
+        seconds: of each measurement under load.
+        load: whether the server is put under load.
+        seed: of the texts and the times.
+    """
+
+    model: str
+    ranker: Path
+    documents: int = 100
+    calls: int = 2
+    alternations: int = 7
+    seconds: float = 20.0
+    load: bool = True
+    seed: int = 0
+
+
+def bench_engine(options: EngineOptions, progress: Callable[[str], None] = lambda step: None) -> Result:
+    """Measures all contestants in one run, then the server under load.
+
+    Raises:
+        UsageError, InvalidRanker: as `Scorer.open` raises them.
+    """
+    ranker = open_ranker(options.ranker)
+    cpu = [variant for variant in ranker.manifest.variants if variant.provider == "cpu"]
+    calls = rank_calls(options.calls, options.documents, options.seed)
+    many = rank_calls(_CONCURRENT, options.documents, options.seed + 100)
+    progress("open the contestants")
+    with ExitStack() as stack:
+        opened = stack.enter_context(scorers(options.ranker, [variant.file for variant in cpu]))
+        fastest = Scorer.open(options.ranker)
+        stack.callback(fastest.close)
+        server = stack.enter_context(running_server(options.ranker, fastest.variant.file))
+        client = stack.enter_context(RankClient(server.target, timeout=120))
+        torch = _torch(options.model, calls, progress)
+        contestants = torch | _peers(ranker, cpu) | {f"crossrank {v.name}": in_process(opened[v.file]) for v in cpu}
+        contestants[f"crossrank {fastest.variant.name} over gRPC"] = over_grpc(client)
+        entries = {name: Entry(contestant) for name, contestant in contestants.items()}
+        speeds = _speeds(entries, calls, options, cpu, progress)
+        concurrent = {
+            f"crossrank {fastest.variant.name}, 8 at once": Entry(in_process(fastest), _CONCURRENT),
+            f"crossrank {fastest.variant.name} over gRPC, 8 at once": Entry(over_grpc(client), _CONCURRENT),
+        }
+        at_once = _speeds(concurrent, many, options, cpu, progress)
+        progress("measure the machine's matrix products")
+        checks = [_wire(at_once), *_matmul_shares(options.ranker, opened, cpu, speeds, calls)]
+        if options.load:
+            checks.extend(_under_load(options, server, fastest.workers, progress))
+    return Result(
+        benchmark="engine",
+        created=now(),
+        machine=this_machine(),
+        tools=tools(),
+        settings={
+            **asdict(options),
+            "ranker": options.ranker.name,
+            "model": Path(options.model).name,
+            "version": ranker.manifest.version,
+        },
+        speeds=[*speeds, *at_once],
+        checks=checks,
+    )
+
+
+def _torch(model: str, calls: Sequence[RankCall], progress: Callable[[str], None]) -> dict[str, Contestant]:
+    """sentence-transformers in PyTorch at its default batch size, and at its best here."""
+    best = {str(size): Entry(sentence_transformers(model, size)) for size in _BATCH_SIZES}
+    measured, _ = alternate(best, calls[:1], 2, lambda step: progress(f"look for the best batch size, {step}"))
+    size = max(measured, key=lambda name: median(measured[name]))
+    return {
+        f"sentence-transformers torch, batch {_DEFAULT_BATCH}": sentence_transformers(model, _DEFAULT_BATCH),
+        f"sentence-transformers torch, batch {size} (its best)": best[size].contestant,
+    }
+
+
+def _peers(ranker: Ranker, variants: Sequence[Variant]) -> dict[str, Contestant]:
+    """The graphs that others make too, in their hands."""
+    usual = [variant for variant in variants if variant.name not in ("pruned", "qint8_per_token")]
+    found: dict[str, Contestant] = {}
+    for variant in usual:
+        found[f"sentence-transformers onnx {variant.name}"] = sentence_transformers(
+            str(ranker.directory), 8, backend="onnx", model_kwargs={"file_name": variant.file}
+        )
+    found["onnxruntime fp32, padded batches of 32"] = padded_onnxruntime(ranker, usual[0].file, usable_cores())
+    return found
+
+
+def _speeds(
+    entries: Mapping[str, Entry],
+    calls: Sequence[RankCall],
+    options: EngineOptions,
+    variants: Sequence[Variant],
+    progress: Callable[[str], None],
+) -> list[Speed]:
+    measured, scores = alternate(entries, calls, options.alternations, progress)
+    baseline = next(iter(entries))
+    return [
+        Speed(
+            name=name,
+            concurrency=entries[name].concurrency,
+            pairs_per_second=measured[name],
+            median=median(measured[name]),
+            ratio=ratio(measured[name], measured[baseline]),
+            **_order(scores[baseline], scores[name]) if name != baseline else {"kendall_tau": None, "top_1": None},
+            loss=_loss(name, variants),
+        )
+        for name in entries
+    ]
+
+
+def _order(reference: Sequence[Scores], scores: Sequence[Scores]) -> dict[str, float]:
+    both = list(zip(reference, scores, strict=True))
+    return {
+        "kendall_tau": float(np.mean([kendall_tau(a, b) for a, b in both])),
+        "top_1": float(np.mean([top_k_overlap(a, b, 1) for a, b in both])),
+    }
+
+
+def _loss(name: str, variants: Sequence[Variant]) -> dict[str, float]:
+    words = name.replace(",", " ").split()
+    variant = next((variant for variant in variants if variant.name in words), None)
+    return {
+        figures.data: figures.ndcg_difference.mean
+        for figures in (variant.agreement if variant else ())
+        if figures.ndcg_difference is not None
+    }
+
+
+def _wire(at_once: Sequence[Speed]) -> Check:
+    alone, wire = at_once
+    share = wire.ratio
+    return Check(
+        name="over gRPC, of in process, 8 calls at once",
+        value=share.median,
+        unit="ratio",
+        aim="at least 0.97, or no difference beyond noise",
+        reached=share.median >= 0.97 or share.high >= 1,
+        details={"low": share.low, "high": share.high, "in process": alone.median, "over gRPC": wire.median},
+    )
+
+
+def _matmul_shares(
+    directory: Path,
+    opened: Mapping[str, Scorer],
+    variants: Sequence[Variant],
+    speeds: Sequence[Speed],
+    calls: Sequence[RankCall],
+) -> list[Check]:
+    """What share of the machine's own matrix products the engine reaches, with the best graph of each precision."""
+    shape = shape_of(directory)
+    checks = []
+    for precision in ("fp32", "int8"):
+        ours = {f"crossrank {variant.name}": variant for variant in variants if variant.precision == precision}
+        measured = [speed for speed in speeds if speed.name in ours]
+        if not measured:
+            continue
+        best = max(measured, key=lambda speed: speed.median)
+        scorer = opened[ours[best.name].file]
+        pairs = [(call.query, document) for call in calls for document in call.documents]
+        lengths = [len(pair.ids) for pair in scorer.tokenizer.encode(pairs)]
+        needed = shape.products(lengths) / len(lengths) * best.median
+        rate = matmul_rate(shape, scorer.workers, int8=precision == "int8")
+        checks.append(
+            Check(
+                name=f"{best.name}: share of the machine's {precision} matrix products",
+                value=needed / rate,
+                unit="ratio",
+                aim="at least 0.8",
+                reached=needed / rate >= 0.8,
+                details={"engine GFLOP/s": needed / 1e9, "machine GFLOP/s": rate / 1e9},
+            )
+        )
+    return checks
+
+
+def _under_load(options: EngineOptions, server: Server, workers: int, progress: Callable[[str], None]) -> list[Check]:
+    calls = rank_calls(16, options.documents, options.seed + 200)
+    progress("measure the capacity")
+    pairs_per_second, cores = capacity(server, calls, options.seconds / 2)
+    progress("calls at 70% of the capacity")
+    steady = steadiness(server, calls, pairs_per_second, options.seconds * 2)
+    progress("5 documents beside calls of 1,000")
+    fair = fairness(server, pairs_per_second, workers, options.seed)
+    progress("5 times the capacity")
+    overloaded = overload(server, calls, pairs_per_second, options.seconds)
+    progress("calls that die")
+    return [cores, steady, fair, *overloaded, dead_calls(server, workers, options.seed)]

@@ -1,0 +1,100 @@
+"""What a running server counts, read from its /metrics."""
+
+import json
+import signal
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from crossrank.v1 import ranker_pb2_grpc
+from tests.conftest import running_server
+from tests.serve.test_server import request
+
+Counts = dict[str, float]
+
+
+class Served:
+    """A server with its metrics."""
+
+    def __init__(self, target: str, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}/metrics"
+        self.stub = ranker_pb2_grpc.RankServiceStub(grpc.insecure_channel(target))
+
+    def read(self) -> Counts:
+        with urllib.request.urlopen(self._url, timeout=10) as reply:
+            families = text_string_to_metric_families(reply.read().decode())
+            return {
+                " ".join([sample.name, *sorted(sample.labels.values())]): sample.value
+                for family in families
+                for sample in family.samples
+            }
+
+    def settled(self) -> Counts:
+        """Once the runs in flight are over."""
+        before: Counts = {}
+        while (now := self.read()) != before:
+            before = now
+            time.sleep(0.2)
+        return now
+
+
+@pytest.fixture(scope="module")
+def served(ranker: Path) -> Iterator[Served]:
+    with running_server(str(ranker), "--metrics-port", "0", "--workers", "2") as (target, process):
+        assert process.stderr is not None
+        lines = (json.loads(line) for line in process.stderr)
+        port = next(line["port"] for line in lines if line["event"] == "metrics")
+        yield Served(target, port)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
+def test_calls_pairs_and_tokens(served: Served) -> None:
+    before = served.read()
+    response = served.stub.Rank(request(query="tokens counted", texts=["one text", "another text"]), timeout=30)
+    with pytest.raises(grpc.RpcError):
+        served.stub.Rank(request(query=""), timeout=30)
+    after = served.read()
+    model = "brief"
+    assert after[f"crossrank_pairs_total {model} computed"] - before[f"crossrank_pairs_total {model} computed"] == 2
+    grown = after[f"crossrank_tokens_total {model}"] - before[f"crossrank_tokens_total {model}"]
+    assert grown == response.usage.tokens
+    assert after["crossrank_calls_total OK Rank"] >= 1
+    assert after["crossrank_calls_total INVALID_ARGUMENT Rank"] == 1
+    assert after[f"crossrank_queued_tokens {model}"] == 0
+
+
+def test_equal_pairs_are_computed_once_and_score_the_same(served: Served) -> None:
+    texts = ["a text", "a text", "another"]
+    first = served.stub.Rank(request(query="cached", texts=texts), timeout=30)
+    again = served.stub.Rank(request(query="cached", texts=texts), timeout=30)
+    assert (first.usage.cache_hits, again.usage.cache_hits) == (1, 3)
+    assert list(first.results) == list(again.results)
+
+
+@pytest.mark.parametrize("way", ["cancel", "deadline"])
+def test_dead_calls_cost_no_more_than_the_runs_in_flight(served: Served, way: str) -> None:
+    before = served.settled()
+    texts = [f"{way} {number} " + "word " * 90 for number in range(600)]
+    if way == "cancel":
+        calls = [served.stub.Rank.future(request(query=f"{n}", texts=texts), timeout=60) for n in range(4)]
+        time.sleep(0.5)
+        for call in calls:
+            call.cancel()
+    else:
+        calls = [served.stub.Rank.future(request(query=f"{n}", texts=texts), timeout=0.5) for n in range(4)]
+        for call in calls:
+            assert call.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    after = served.settled()
+    wasted, computed, dropped = (
+        after[f"crossrank_pairs_total brief {what}"] - before[f"crossrank_pairs_total brief {what}"]
+        for what in ("wasted", "computed", "dropped")
+    )
+    assert wasted <= 2 * 2, "more than two workers' runs of two pairs each"
+    assert dropped > 0
+    assert computed + dropped <= 4 * 600
