@@ -75,6 +75,11 @@ class _Engines(Collector):
         tokens = CounterMetricFamily("crossrank_tokens", "Tokens that were computed.", labels=("model",))
         busy = CounterMetricFamily("crossrank_busy_seconds", "Seconds of all runs together.", labels=("model",))
         queued = GaugeMetricFamily("crossrank_queued_tokens", "Tokens that no run has taken.", labels=("model",))
+        documents = CounterMetricFamily(
+            "crossrank_documents",
+            "Documents whose tokens were cached, or were read, while there is a cache of them.",
+            labels=("model", "what"),
+        )
         for name, engine in self._models.engines():
             counts = engine.counts
             for what in ("computed", "wasted", "dropped", "cached"):
@@ -82,4 +87,7 @@ class _Engines(Collector):
             tokens.add_metric((name,), counts.tokens)
             busy.add_metric((name,), counts.busy_seconds)
             queued.add_metric((name,), engine.scorer.scheduler.queued_tokens)
-        yield from (pairs, tokens, busy, queued)
+            if (cache := engine.scorer.tokenizer.documents) is not None:
+                documents.add_metric((name, "cached"), cache.hits)
+                documents.add_metric((name, "read"), cache.misses)
+        yield from (pairs, tokens, busy, queued, documents)

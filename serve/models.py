@@ -44,7 +44,8 @@ class Models:
                 variant=settings.variant,
                 device=settings.device,
                 workers=workers,
-                cache_size=settings.score_cache,
+                score_cache=settings.score_cache,
+                document_cache=settings.document_cache,
             )
             for reason in scorer.passed_over:
                 _log.warning("passed over", model=name, variant=scorer.variant.file, reason=reason)

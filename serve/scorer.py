@@ -39,7 +39,8 @@ class Scorer:
         variant: one of its variants.
         device: "cpu" or "cuda".
         workers: threads that run the model; as many as usable cores by default, and two for CUDA.
-        cache_size: logits that are kept; 0 keeps none.
+        score_cache: logits that are kept; 0 keeps none.
+        document_cache: tokens of documents that are kept; 0 keeps none.
 
     Attributes:
         tokenizer: turns texts into what the scheduler takes.
@@ -59,12 +60,13 @@ class Scorer:
         *,
         device: str = "cpu",
         workers: int | None = None,
-        cache_size: int = 0,
+        score_cache: int = 0,
+        document_cache: int = 0,
     ) -> None:
         self.ranker = ranker
         self.variant = variant
         self.passed_over: list[str] = []
-        self.tokenizer = PairTokenizer(ranker.directory, ranker.manifest.max_length)
+        self.tokenizer = PairTokenizer(ranker.directory, ranker.manifest.max_length, document_cache)
         self.session = OnnxSession(
             ranker.directory / variant.file, device=device, precise=needs_precise_products(variant)
         )
@@ -77,7 +79,7 @@ class Scorer:
             self.workers, rules = workers or _CUDA_WORKERS, _CUDA_RULES
         else:
             self.workers, rules = workers or usable_cores(), _CPU_RULES if variant.batch_invariant else _ALONE
-        self.scheduler = Scheduler(self.session.run, workers=self.workers, rules=rules, cache_size=cache_size)
+        self.scheduler = Scheduler(self.session.run, workers=self.workers, rules=rules, cache_size=score_cache)
 
     @classmethod
     def open(
@@ -87,7 +89,8 @@ class Scorer:
         variant: str | None = None,
         device: str = "cpu",
         workers: int | None = None,
-        cache_size: int = 0,
+        score_cache: int = 0,
+        document_cache: int = 0,
     ) -> Self:
         """Opens a ranker's directory, holds it to its manifest, and proves the variant on its golden pairs.
 
@@ -97,7 +100,8 @@ class Scorer:
                 exporter's did; what was passed over for a slower one stands in `passed_over`.
             device: "cpu" or "cuda".
             workers: threads that run the model; as many as usable cores by default, and two for CUDA.
-            cache_size: logits that are kept; 0 keeps none.
+            score_cache: logits that are kept; 0 keeps none.
+            document_cache: tokens of documents that are kept; 0 keeps none.
 
         Raises:
             InvalidRanker: as `serve.ranker.open_ranker` raises it; or the variant, or all of them, differ from what
@@ -111,7 +115,14 @@ class Scorer:
         passed_over = []
         for candidate in choice:
             try:
-                scorer = cls(ranker, candidate, device=device, workers=workers, cache_size=cache_size)
+                scorer = cls(
+                    ranker,
+                    candidate,
+                    device=device,
+                    workers=workers,
+                    score_cache=score_cache,
+                    document_cache=document_cache,
+                )
             except InvalidRanker as error:
                 passed_over.append(str(error))
                 continue

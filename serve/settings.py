@@ -40,6 +40,9 @@ class ServerSettings(BaseSettings):
     max_message_bytes: int = Field(64 * MIB, ge=1, description="bytes of one request message")
     max_queued_tokens: int = Field(2_000_000, ge=1, description="tokens that may wait before calls are refused")
     score_cache: int = Field(100_000, ge=0, description="scores that are kept for each ranker; 0 keeps none")
+    document_cache: int = Field(
+        200_000, ge=0, description="tokens of documents that are kept for each ranker; 0 keeps none"
+    )
     metrics_port: int | None = Field(None, ge=0, le=65535, description="port for Prometheus; default: none")
     drain: float = Field(30.0, ge=0, description="seconds that calls in flight get after SIGTERM")
 

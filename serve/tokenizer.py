@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from serve.document_cache import DocumentCache
 from serve.errors import InvalidRanker, InvalidRequest
 
 LongDocumentStrategy: TypeAlias = Literal["truncate", "chunk"]
@@ -44,12 +45,16 @@ class PairTokenizer:
         directory: a ranker's directory, with `tokenizer.json`.
         max_length: longest pair in tokens, special tokens included; what the tokenizer's own file says about
             truncation and padding is not used, since training leaves its leftovers there.
+        cache_size: tokens of documents that are kept; 0 keeps none.
+
+    Attributes:
+        documents: the documents that are kept; None where none are.
 
     Raises:
         InvalidRanker: no `tokenizer.json`, or not a tokenizer.
     """
 
-    def __init__(self, directory: Path, max_length: int) -> None:
+    def __init__(self, directory: Path, max_length: int, cache_size: int = 0) -> None:
         try:
             self._json = (directory / "tokenizer.json").read_text(encoding="utf-8")
             tokenizer = Tokenizer.from_str(self._json)
@@ -59,6 +64,7 @@ class PairTokenizer:
         self._special_tokens: int = tokenizer.num_special_tokens_to_add(is_pair=True)
         # A Tokenizer holds its truncation, so each limit has its own.
         self._at = lru_cache(maxsize=16)(self._configured)
+        self.documents = DocumentCache(self._at(0, 0), cache_size) if cache_size and self._separable() else None
 
     @property
     def shortest(self) -> int:
@@ -88,11 +94,31 @@ class PairTokenizer:
             raise InvalidRequest(f"max_length: {limit} is not between {self.shortest} and {self.max_length}")
         try:
             if strategy == "truncate":
-                encodings = self._at(limit, 0).encode_batch(list(pairs))
+                encodings = self._whole(pairs, limit) if self.documents is None else self._assembled(pairs, limit)
                 return [_tokenized(index, encoding) for index, encoding in enumerate(encodings)]
             return self._encode_chunks(pairs, limit)
         except (TypeError, UnicodeEncodeError):
             raise InvalidRequest("text: a query or document is not a string of valid Unicode") from None
+
+    def _whole(self, pairs: Sequence[tuple[str, str]], limit: int) -> list[Encoding]:
+        encodings: list[Encoding] = self._at(limit, 0).encode_batch(list(pairs))
+        return encodings
+
+    def _assembled(self, pairs: Sequence[tuple[str, str]], limit: int) -> list[Encoding]:
+        """As `_whole`, each text tokenised once: the tokenizer itself cuts and joins them."""
+        queries = list(dict.fromkeys(query for query, _ in pairs))
+        read = dict(zip(queries, self._at(0, 0).encode_batch(queries, add_special_tokens=False), strict=True))
+        assert self.documents is not None
+        documents = self.documents.encode([document for _, document in pairs])
+        join = self._at(limit, 0).post_process
+        return [join(read[query], document) for (query, _), document in zip(pairs, documents, strict=True)]
+
+    def _separable(self) -> bool:
+        """Whether two texts tokenised apart and joined are the pair: not where nothing sets their type ids."""
+        whole = self._at(0, 0).encode("a b", "c d")
+        apart = (self._at(0, 0).encode(text, add_special_tokens=False) for text in ("a b", "c d"))
+        joined = self._at(0, 0).post_process(*apart)
+        return bool(whole.ids == joined.ids and whole.type_ids == joined.type_ids)
 
     def _encode_chunks(self, pairs: Sequence[tuple[str, str]], limit: int) -> list[TokenizedPair]:
         whole = self._at(0, 0).encode_batch(list(pairs))

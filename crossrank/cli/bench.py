@@ -32,7 +32,7 @@ def engine(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Measure the engine beside sentence-transformers and bare ONNX Runtime: same weights, same calls, in turns."""
-    with needs("all"):
+    with needs("bench,cpu"):
         from crossrank.bench.engine import EngineOptions, bench_engine
         from crossrank.bench.plot import plot_speeds
     options = EngineOptions(model, ranker, documents, calls, alternations, seconds, load, seed)

@@ -29,6 +29,10 @@ def serve(
     score_cache: Annotated[
         int | None, typer.Option(help="Scores that are kept, for each ranker; 0 keeps none. Default: 100000.")
     ] = None,
+    document_cache: Annotated[
+        int | None,
+        typer.Option(help="Tokens of documents that are kept, for each ranker; 0 keeps none. Default: 200000."),
+    ] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Port of /metrics for Prometheus. Default: none.")] = None,
     drain: Annotated[float | None, typer.Option(help="Seconds for calls in flight after SIGTERM. Default: 30.")] = None,
     config: Annotated[
@@ -55,6 +59,7 @@ def serve(
         "max_message_bytes": max_message_bytes,
         "max_queued_tokens": max_queued_tokens,
         "score_cache": score_cache,
+        "document_cache": document_cache,
         "metrics_port": metrics_port,
         "drain": drain,
     }

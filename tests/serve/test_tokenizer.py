@@ -38,6 +38,37 @@ def test_ids_are_those_of_sentence_transformers(
         assert pair.type_ids.tolist() == expected["token_type_ids"][row][:length].tolist()
 
 
+@pytest.fixture(scope="module")
+def caching(ranker: Path) -> PairTokenizer:
+    return PairTokenizer(ranker, 96, cache_size=500)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(TEXT, min_size=1, max_size=4), query=TEXT, limit=st.integers(8, 96))
+def test_pairs_of_kept_documents_are_the_tokenizers_own(
+    tokenizer: PairTokenizer, caching: PairTokenizer, texts: list[str], query: str, limit: int
+) -> None:
+    pairs = [(query * repeat, text * repeat) for text in texts for repeat in (1, 5, 1)]
+    whole, assembled = (each.encode(pairs, max_length=limit) for each in (tokenizer, caching))
+    for expected, got in zip(whole, assembled, strict=True):
+        assert got.ids.tolist() == expected.ids.tolist()
+        assert got.type_ids.tolist() == expected.type_ids.tolist()
+        assert (got.truncated, got.document) == (expected.truncated, expected.document)
+
+
+def test_kept_documents_are_read_once_and_make_room(ranker: Path) -> None:
+    documents = PairTokenizer(ranker, 96, cache_size=10).documents
+    assert documents is not None
+    documents.encode(["one two three", "four five six", "one two three"])
+    assert (documents.hits, documents.misses) == (1, 2)
+    documents.encode(["seven eight nine ten eleven"])
+    documents.encode(["four five six", "one two three"])
+    assert (documents.hits, documents.misses) == (2, 4), "the least recently used did not make room"
+    documents.encode(["word " * 50])
+    documents.encode(["four five six"])
+    assert documents.hits == 3, "what is larger than the cache drove out what fits"
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=st.integers(0, 900), query_words=st.integers(1, 120), limit=st.integers(8, 96))
 def test_chunks_cover_the_document_and_fit(tokenizer: PairTokenizer, words: int, query_words: int, limit: int) -> None:
