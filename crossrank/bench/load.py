@@ -104,7 +104,7 @@ def closed_loop(
 
 
 async def _call(
-    stub: ranker_pb2_grpc.RankServiceAsyncStub,
+    stub: "ranker_pb2_grpc.RankServiceAsyncStub",  # of the type stubs alone
     request: ranker_pb2.RankRequest,
     start: float,
     due: float,
