@@ -99,8 +99,7 @@ class Backlog:
     def __init__(self, call: Call, pairs: Sequence[Pair], served: float) -> None:
         self.call = call
         self._pairs = sorted(pairs, key=lambda pair: pair.length)
-        lengths = [pair.length for pair in self._pairs]
-        self.waiting = Waiting(lengths, sum(lengths), served, call.deadline)
+        self.waiting = Waiting([pair.length for pair in self._pairs], served, call.deadline)
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self._pairs)
@@ -108,11 +107,9 @@ class Backlog:
     def take(self, places: range) -> list[Pair]:
         """Removes pairs for a run, on this call's account."""
         taken = self._pairs[places.start : places.stop]
-        tokens = sum(pair.length for pair in taken)
         del self._pairs[places.start : places.stop]
         del self.waiting.lengths[places.start : places.stop]
-        self.waiting.tokens -= tokens
-        self.waiting.served += tokens
+        self.waiting.served += sum(pair.length for pair in taken)
         return taken
 
     def remove(self, pair: Pair) -> None:
@@ -123,5 +120,4 @@ class Backlog:
             if self._pairs[place] is pair:
                 del self._pairs[place]
                 del self.waiting.lengths[place]
-                self.waiting.tokens -= pair.length
                 return

@@ -1,10 +1,14 @@
 """Tokens of documents that were read before: a search system asks many queries about the same ones."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
+from hashlib import blake2b
 
+from cachetools import LRUCache
 from tokenizers import Encoding, Tokenizer
+
+# What an entry takes besides its tokens, in tokens: else texts without any would be kept without end.
+_ENTRY = 2
 
 
 class DocumentCache:
@@ -12,7 +16,7 @@ class DocumentCache:
 
     Args:
         tokenizer: cuts nothing and pads nothing.
-        size: the most tokens, each of about 100 bytes.
+        size: the most tokens, each of about 100 bytes; every document counts for two more than it has.
 
     Attributes:
         hits, misses: documents that were known, and that were not.
@@ -20,34 +24,23 @@ class DocumentCache:
 
     def __init__(self, tokenizer: Tokenizer, size: int) -> None:
         self._tokenizer = tokenizer
-        self._size = size
-        self._tokens = 0
-        self._encodings: OrderedDict[str, Encoding] = OrderedDict()
+        # By digest: a long text may have few tokens.
+        self._encodings: LRUCache[bytes, Encoding] = LRUCache(size, getsizeof=lambda encoding: len(encoding) + _ENTRY)
         self._lock = threading.Lock()
         self.hits = 0
         self.misses = 0
 
     def encode(self, documents: Sequence[str]) -> list[Encoding]:
         """The tokens of each document, without special tokens."""
+        keys = {text: blake2b(text.encode(), digest_size=16).digest() for text in documents}
         with self._lock:
-            known = {text: self._encodings[text] for text in documents if text in self._encodings}
-            for text in known:
-                self._encodings.move_to_end(text)
-        unknown = [text for text in dict.fromkeys(documents) if text not in known]
-        read = dict(zip(unknown, self._tokenizer.encode_batch(unknown, add_special_tokens=False), strict=True))
+            read = {text: known for text, key in keys.items() if (known := self._encodings.get(key)) is not None}
+        unknown = [text for text in keys if text not in read]
+        read.update(zip(unknown, self._tokenizer.encode_batch(unknown, add_special_tokens=False), strict=True))
         with self._lock:
             self.misses += len(unknown)
             self.hits += len(documents) - len(unknown)
-            for text, encoding in read.items():
-                self._put(text, encoding)
-        known |= read
-        return [known[text] for text in documents]
-
-    def _put(self, text: str, encoding: Encoding) -> None:
-        if text in self._encodings or len(encoding) > self._size:
-            return
-        self._encodings[text] = encoding
-        self._tokens += len(encoding)
-        while self._tokens > self._size:
-            _, oldest = self._encodings.popitem(last=False)
-            self._tokens -= len(oldest)
+            for text in unknown:
+                if len(read[text]) + _ENTRY <= self._encodings.maxsize:
+                    self._encodings[keys[text]] = read[text]
+        return [read[text] for text in documents]

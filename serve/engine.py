@@ -10,8 +10,8 @@ from functools import partial
 
 from serve.admission import Admission
 from serve.call import Call
+from serve.counts import Counts
 from serve.errors import DeadlineExceeded
-from serve.scheduler import Counts
 from serve.scorer import Scorer
 from serve.scores import Scores, scores_of
 from serve.tokenizer import TokenizedPair
@@ -63,13 +63,14 @@ class Engine:
                     self._admission.arrived(predicted)
                 tokenize = time.monotonic() - started
                 await asyncio.wrap_future(call.logits)
-        except TimeoutError:
-            raise DeadlineExceeded(f"no answer within {seconds:.1f} s") from None
-        finally:
+        except (TimeoutError, asyncio.CancelledError) as error:
             if call is None:
                 self._dropped += len(work.pairs)
-            elif not call.done:
+            else:
                 self.scorer.scheduler.cancel(call)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise DeadlineExceeded(f"no answer within {seconds:.1f} s") from None
         scores = scores_of(encoded, call, work.kind or self.scorer.default_kind, tokenize)
         if not scores.truncated:
             self._admission.learn(work.text_bytes, scores.tokens)

@@ -12,13 +12,11 @@ class Waiting:
 
     Attributes:
         lengths: of each pair in tokens, ascending, at least one.
-        tokens: their sum.
         served: tokens of this call that runs have taken, counted from the level at which it came.
         deadline: on the clock of `now`; infinite where there is none.
     """
 
     lengths: list[int]
-    tokens: int
     served: float
     deadline: float
 
@@ -86,17 +84,18 @@ def next_call(calls: Sequence[Waiting], *, now: float, seconds_per_token: float)
     Returns:
         Its place in `calls`.
     """
-    everything = sum(call.tokens for call in calls)
+    tokens = [sum(call.lengths) for call in calls]
+    everything = sum(tokens)
     urgent = [
         number
         for number, call in enumerate(calls)
-        if now + call.tokens * seconds_per_token
+        if now + tokens[number] * seconds_per_token
         <= call.deadline
-        < now + min(everything, call.tokens * len(calls)) * seconds_per_token
+        < now + min(everything, tokens[number] * len(calls)) * seconds_per_token
     ]
     if urgent:
         return min(urgent, key=lambda number: calls[number].deadline)
-    return min(range(len(calls)), key=lambda number: (calls[number].served, calls[number].tokens))
+    return min(range(len(calls)), key=lambda number: (calls[number].served, tokens[number]))
 
 
 def _by_turn(calls: Sequence[Waiting]) -> list[int]:

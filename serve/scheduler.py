@@ -3,15 +3,16 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from serve.call import Backlog, Call, Pair
+from serve.counts import Counts
 from serve.errors import CallCancelled, CrossrankError, DeadlineExceeded, NotServing
 from serve.plan import RunRules, next_run
-from serve.score_cache import ScoreCache, key_of
 from serve.tokenizer import TokenizedPair
 
 # Before anything has run: a slow machine.
@@ -20,27 +21,6 @@ _SECONDS_PER_TOKEN = 2e-4
 _FORGOTTEN = 0.05
 
 _Outcome = float | CrossrankError
-
-
-@dataclass(slots=True)
-class Counts:
-    """What the workers have done since they began.
-
-    Attributes:
-        computed: pairs that were run.
-        tokens: of these.
-        wasted: pairs that were run for calls that had died meanwhile: what was in flight at that moment.
-        dropped: pairs of dead calls that were never run.
-        cached: pairs whose logit was known, or was being computed for another call.
-        busy_seconds: of all runs together.
-    """
-
-    computed: int = 0
-    tokens: int = 0
-    wasted: int = 0
-    dropped: int = 0
-    cached: int = 0
-    busy_seconds: float = 0.0
 
 
 class Scheduler:
@@ -65,7 +45,8 @@ class Scheduler:
         self._rules = rules
         self._backlogs: dict[Call, Backlog] = {}
         self._level = 0.0
-        self._cache = ScoreCache(cache_size) if cache_size else None
+        # A logit depends on its pair's tokens alone, bit for bit on the CPU.
+        self._cache: LRUCache[bytes, float] | None = LRUCache(cache_size) if cache_size else None
         # Pairs that are waiting or being run, by their key.
         self._wanted: dict[bytes, Pair] = {}
         self._counts = Counts()
@@ -93,7 +74,7 @@ class Scheduler:
         """
         if not pairs or not all(len(pair.ids) for pair in pairs):
             raise ValueError("there are no pairs to score, or one without tokens")
-        keys = [key_of(pair) for pair in pairs] if self._cache is not None else [None] * len(pairs)
+        keys = [pair.digest() for pair in pairs] if self._cache is not None else [None] * len(pairs)
         call = Call(pairs, deadline)
         with self._changed:
             if self._closed:
@@ -129,7 +110,7 @@ class Scheduler:
     def queued_tokens(self) -> int:
         """Tokens that no run has taken."""
         with self._changed:
-            return sum(backlog.waiting.tokens for backlog in self._backlogs.values())
+            return sum(sum(backlog.waiting.lengths) for backlog in self._backlogs.values())
 
     @property
     def seconds_per_token(self) -> float:
@@ -244,7 +225,7 @@ class Scheduler:
         if pair.key is not None:
             del self._wanted[pair.key]
             if self._cache is not None and not isinstance(outcome, CrossrankError):
-                self._cache.put(pair.key, outcome)
+                self._cache[pair.key] = outcome
         if all(call.done for call, _ in pair.holders):
             self._counts.wasted += 1
         for call, index in pair.holders:

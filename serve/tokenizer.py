@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -36,6 +37,10 @@ class TokenizedPair:
     document: int
     span: tuple[int, int] | None
     truncated: bool
+
+    def digest(self) -> bytes:
+        """What all pairs are known by that the model reads alike."""
+        return blake2b(self.ids.tobytes() + self.type_ids.tobytes(), digest_size=16).digest()
 
 
 class PairTokenizer:

@@ -12,7 +12,7 @@ RULES = st.builds(RunRules, st.integers(0, 4096), st.sampled_from([0.0, 0.1, 0.5
 
 
 def waiting(lengths: list[int], served: float = 0.0, deadline: float = math.inf) -> Waiting:
-    return Waiting(sorted(lengths), sum(lengths), served, deadline)
+    return Waiting(sorted(lengths), served, deadline)
 
 
 def drain(calls: list[Waiting], rules: RunRules) -> list[list[tuple[int, int]]]:
@@ -25,7 +25,6 @@ def drain(calls: list[Waiting], rules: RunRules) -> list[list[tuple[int, int]]]:
             call = calls[live[place]]
             lengths = call.lengths[taken.start : taken.stop]
             del call.lengths[taken.start : taken.stop]
-            call.tokens -= sum(lengths)
             call.served += sum(lengths)
             run.extend((live[place], length) for length in lengths)
         runs.append(run)
@@ -73,7 +72,6 @@ def test_calls_that_wait_have_been_served_alike(calls: list[list[int]]) -> None:
         [(number, taken)] = next_run(waits, RunRules(0), now=0.0, seconds_per_token=1e-3)
         length = waits[number].lengths[taken.start]
         del waits[number].lengths[taken.start]
-        waits[number].tokens -= length
         waits[number].served += length
         served = [call.served for call in waits]
         assert max(served) - min(served) <= 512
@@ -86,7 +84,8 @@ def test_the_earliest_deadline_in_danger_goes_first(drawn: list[tuple[int, float
     total = sum(length for length, _ in drawn)
 
     def endangered(call: Waiting) -> bool:
-        alone, in_turn = call.tokens * 0.01, min(total, call.tokens * len(calls)) * 0.01
+        tokens = sum(call.lengths)
+        alone, in_turn = tokens * 0.01, min(total, tokens * len(calls)) * 0.01
         return now + alone <= call.deadline < now + in_turn
 
     danger = [call.deadline for call in calls if endangered(call)]

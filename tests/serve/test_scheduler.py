@@ -1,6 +1,6 @@
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -20,9 +20,11 @@ class Model:
         self.gate.set()
         self.entered = threading.Semaphore(0)
         self.runs: list[list[int]] = []
+        self.on_run: Callable[[], None] = lambda: None
 
     def __call__(self, pairs: Sequence[TokenizedPair]) -> NDArray[np.float32]:
         self.runs.append([int(pair.ids[0]) for pair in pairs])
+        self.on_run()
         self.entered.release()
         assert self.gate.wait(10)
         if any(pair.ids[0] < 0 for pair in pairs):
@@ -109,6 +111,21 @@ def test_a_call_in_danger_of_its_deadline_goes_first(model: Model, scheduler: Sc
     assert model.runs[-2:] == [[4], [3]]
 
 
+def test_a_newcomer_gets_no_credit_for_the_time_before_it_came(model: Model, scheduler: Scheduler) -> None:
+    """Else a stream of new calls would starve one that has been served for long."""
+    new = []
+
+    def submit_another() -> None:
+        if len(model.runs) == 12:
+            new.append(scheduler.submit(pairs(*range(50, 70))))
+
+    model.on_run = submit_another
+    old = scheduler.submit(pairs(*range(1, 31)))
+    old.logits.result(10)
+    new[0].logits.result(10)
+    assert 7 <= sum(token >= 50 for [token] in model.runs[12:28]) <= 9, "they did not take turns"
+
+
 def test_a_run_takes_equal_lengths_of_several_calls(model: Model) -> None:
     scheduler = Scheduler(model, workers=1, rules=RunRules(40))
     model.gate.clear()
@@ -141,6 +158,30 @@ def test_equal_pairs_are_computed_once(model: Model, caching: Scheduler) -> None
     caching.submit(pairs(1)).logits.result(10)
     caching.submit(pairs(2)).logits.result(10)
     assert model.runs[-1] == [2], "the least recently used entry did not make room"
+
+
+def test_a_pair_leaves_every_queue_when_a_run_takes_it(model: Model, caching: Scheduler) -> None:
+    model.gate.clear()
+    blocker = caching.submit(pairs(9))
+    assert model.entered.acquire(timeout=10)
+    both = [caching.submit(pairs(1)), caching.submit(pairs(1, 2))]
+    assert caching.queued_tokens == 30
+    model.gate.set()
+    assert [call.logits.result(10).tolist() for call in (blocker, *both)] == [[9], [1], [1, 2]]
+    assert sorted(model.runs) == [[1], [2], [9]]
+    assert caching.queued_tokens == 0
+
+
+def test_a_run_with_room_takes_a_pair_that_two_calls_want_once(model: Model) -> None:
+    scheduler = Scheduler(model, workers=1, rules=RunRules(1000), cache_size=9)
+    model.gate.clear()
+    blocker = scheduler.submit(pairs(9))
+    assert model.entered.acquire(timeout=10)
+    both = [scheduler.submit(pairs(1)), scheduler.submit(pairs(1, 2))]
+    model.gate.set()
+    assert [call.logits.result(10).tolist() for call in (blocker, *both)] == [[9], [1], [1, 2]]
+    assert sorted(map(sorted, model.runs)) == [[1, 2], [9]]
+    scheduler.close()
 
 
 def test_type_ids_tell_pairs_apart(model: Model, caching: Scheduler) -> None:

@@ -85,3 +85,17 @@ def test_a_drain_answers_what_was_read_and_ends_the_stream(ranker: Path) -> None
         more.set()
         assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
         assert process.wait(30) == 0
+
+
+def test_a_stream_that_its_client_leaves_costs_nothing_more(stub: ranker_pb2_grpc.RankServiceStub) -> None:
+    """Its 60 queries of 300 documents would take a minute; what comes after them does not wait for that."""
+    texts = [f"{number} " + "word " * 90 for number in range(300)]
+    replies = stub.RankStream(
+        queries(*(request(texts=texts, request_id=str(number)) for number in range(60))), timeout=120
+    )
+    assert stub.Rank(request(texts=["one"]), timeout=30).results
+    replies.cancel()
+    after = [stub.Rank(request(texts=[text]), timeout=30).timings.queue.ToNanoseconds() for text in texts[:5]]
+    assert after[-1] < 1e9
+    last = stub.Rank(request(texts=texts, request_id="last"), timeout=30)
+    assert len(last.results) == 300

@@ -1,4 +1,5 @@
 import itertools
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def test_pairs_of_kept_documents_are_the_tokenizers_own(
 
 
 def test_kept_documents_are_read_once_and_make_room(ranker: Path) -> None:
-    documents = PairTokenizer(ranker, 96, cache_size=10).documents
+    documents = PairTokenizer(ranker, 96, cache_size=16).documents
     assert documents is not None
     documents.encode(["one two three", "four five six", "one two three"])
     assert (documents.hits, documents.misses) == (1, 2)
@@ -67,6 +68,8 @@ def test_kept_documents_are_read_once_and_make_room(ranker: Path) -> None:
     documents.encode(["word " * 50])
     documents.encode(["four five six"])
     assert documents.hits == 3, "what is larger than the cache drove out what fits"
+    documents.encode([" " * length for length in range(100)])
+    assert len(documents._encodings) <= 8, "texts without tokens are kept without end"
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -81,6 +84,15 @@ def test_chunks_cover_the_document_and_fit(tokenizer: PairTokenizer, words: int,
         assert spans[0][0] == 0
         assert spans[-1][1] == len(document)
         assert all(before[1] >= after[0] - 1 for before, after in itertools.pairwise(spans))
+
+
+def test_nothing_is_kept_where_only_the_whole_pair_tells_its_texts_apart(ranker: Path, tmp_path: Path) -> None:
+    plain = json.loads((ranker / "tokenizer.json").read_text())
+    plain["post_processor"] = None
+    (tmp_path / "tokenizer.json").write_text(json.dumps(plain))
+    kept = PairTokenizer(tmp_path, 96, cache_size=500)
+    assert kept.documents is None
+    assert kept.encode([("a", "b")])[0].type_ids.tolist() == [0, 1]
 
 
 def test_max_length_out_of_range(tokenizer: PairTokenizer) -> None:

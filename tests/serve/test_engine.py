@@ -1,0 +1,72 @@
+"""A call's way through one ranker, without the wire."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve.engine import Engine
+from serve.errors import DeadlineExceeded, InvalidRequest
+from serve.scorer import Scorer
+from serve.validation import Work
+
+PAIRS = [("a query", f"text {number}") for number in range(5)]
+
+
+@pytest.fixture
+def engine(ranker: Path) -> Iterator[Engine]:
+    made = Engine(Scorer.open(ranker), max_queued_tokens=10**6)
+    yield made
+    made.close()
+
+
+def work(**changes: Any) -> Work:
+    plain: dict[str, Any] = {
+        "model": "",
+        "pairs": PAIRS,
+        "text_bytes": 70,
+        "kind": None,
+        "max_length": None,
+        "strategy": "truncate",
+    }
+    return Work(**(plain | changes))
+
+
+@pytest.mark.parametrize("way", ["deadline", "cancel"])
+def test_a_call_that_dies_before_it_is_tokenised_never_is(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    before = engine.counts
+    tokenised: list[object] = []
+    monkeypatch.setattr(engine.scorer.tokenizer, "encode", lambda *given, **options: tokenised.append(given))
+    busy = threading.Event()
+    engine._tokenizing.submit(busy.wait, 30)
+
+    async def call() -> None:
+        if way == "deadline":
+            with pytest.raises(DeadlineExceeded):
+                await engine.score(work(), 0.1)
+        else:
+            task = asyncio.ensure_future(engine.score(work(), 30.0))
+            await asyncio.sleep(0.1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(call())
+    busy.set()
+    engine._tokenizing.submit(lambda: None).result(10)
+    assert not tokenised
+    assert (engine.counts.dropped - before.dropped, engine.counts.computed - before.computed) == (5, 0)
+
+
+def test_a_bad_request_is_no_dropped_work_and_leaves_the_queue(engine: Engine) -> None:
+    before = engine.counts
+    with pytest.raises(InvalidRequest, match="max_length"):
+        asyncio.run(engine.score(work(max_length=3), 30.0))
+    assert engine.counts.dropped == before.dropped
+    assert engine._admission._arriving == 0
+    assert len(asyncio.run(engine.score(work(), 30.0)).values) == 5

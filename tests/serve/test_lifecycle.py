@@ -1,0 +1,60 @@
+"""A server's start and end: what it refuses to start with, and what SIGTERM lets finish."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+
+from crossrank.v1 import ranker_pb2_grpc
+from tests.conftest import running_server
+from tests.serve.test_server import request
+
+
+def test_sigterm_lets_calls_in_flight_finish(ranker: Path) -> None:
+    with running_server(str(ranker)) as (target, process), grpc.insecure_channel(target) as channel:
+        stub = ranker_pb2_grpc.RankServiceStub(channel)
+        stub.Rank(request(), timeout=30)
+        running = stub.Rank.future(request(texts=["word " * 200] * 200), timeout=60)
+        # The answer to a call begun later on the same connection proves that the server has the earlier one.
+        stub.Rank(request(), timeout=30)
+        assert not running.done()
+        process.send_signal(signal.SIGTERM)
+        assert len(running.result().results) == 200
+        assert process.wait(30) == 0
+
+
+def test_a_port_in_use(ranker: Path, server: str) -> None:
+    port = server.rpartition(":")[2]
+    outcome = subprocess.run(
+        [sys.executable, "-m", "crossrank.cli", "serve", str(ranker), "--port", port], capture_output=True, text=True
+    )
+    assert outcome.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in outcome.stderr.splitlines()[-1]
+    assert "Traceback" not in outcome.stderr
+
+
+@pytest.mark.parametrize("file", ["onnx/model.onnx", "tokenizer.json", "onnx/manifest.json"])
+def test_a_truncated_file_is_refused_in_one_sentence(ranker: Path, tmp_path: Path, file: str) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(ranker, broken)
+    content = (broken / file).read_bytes()
+    (broken / file).write_bytes(content[: len(content) // 2])
+    outcome = subprocess.run(
+        [sys.executable, "-m", "crossrank.cli", "serve", str(broken), "--port", "0"], capture_output=True, text=True
+    )
+    assert outcome.returncode == 2
+    assert file in outcome.stderr.splitlines()[-1]
+    assert "Traceback" not in outcome.stderr
+
+
+def test_a_metrics_port_in_use(ranker: Path, server: str) -> None:
+    port = server.rpartition(":")[2]
+    command = [sys.executable, "-m", "crossrank.cli", "serve", str(ranker), "--port", "0", "--metrics-port", port]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert outcome.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port} for metrics" in outcome.stderr.splitlines()[-1]
+    assert "Traceback" not in outcome.stderr
