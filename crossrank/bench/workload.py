@@ -7,7 +7,7 @@ import numpy as np
 
 from export.reference import standard_library_functions
 
-# Passages as search systems keep them, about 88 tokens on average with their query. Log-normal, in words.
+# Passages as search systems keep them, about 84 tokens on average with their query. Log-normal, in words.
 _MEAN_WORDS = 62
 _SPREAD = 0.7
 _MOST_WORDS = 300
