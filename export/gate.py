@@ -1,5 +1,6 @@
 """The gate: what a variant must keep of PyTorch's ranking before it ships, in figures and with intervals."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,12 +20,21 @@ def split(lists: Sequence[ReferenceList], logits: Logits) -> list[Logits]:
     return np.split(logits, np.cumsum([len(entry.documents) for entry in lists])[:-1])
 
 
-def order_agreement(lists: Sequence[ReferenceList], reference: Logits, variant: Logits) -> float:
-    """The mean over lists of Kendall's tau between two sets of logits, each of shape [pairs]; -1 where one is NaN."""
+def noise_to_signal(lists: Sequence[ReferenceList], reference: Logits, variant: Logits) -> float:
+    """What a graph adds to the logits beside how far these lie apart, each a variance within a list; infinite for NaN.
+
+    It says of a few lists what moves an order before the order moves, where rank correlations say little but chance.
+
+    Args:
+        lists: at least one.
+        reference: PyTorch's logits of their pairs; shape [pairs].
+        variant: the graph's.
+    """
     if not np.isfinite(variant).all():
-        return -1.0
-    both = zip(split(lists, reference), split(lists, variant), strict=True)
-    return float(np.mean([kendall_tau(a, b) for a, b in both]))
+        return math.inf
+    both = list(zip(split(lists, reference), split(lists, variant), strict=True))
+    signal = sum(float(np.var(before)) for before, _ in both)
+    return sum(float(np.var(after - before)) for before, after in both) / signal if signal else 0.0
 
 
 def agreement(entry: ReferenceSet, reference: Logits, variant: Logits) -> Agreement:

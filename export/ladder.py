@@ -1,7 +1,7 @@
 """The ladder of the per-token int8 variant: all of it rounded first, then ever more of it left in fp32.
 
-What is left in fp32 is found by its effect on the ranking: each matrix is taken out of the rounding alone, and what
-that gains in order agreement is weighed against the products that it costs.
+What is left in fp32 is found by its effect on the ranking: each matrix is taken out of the rounding alone, and the
+noise in the scores that ends with that is weighed against the products that it costs.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ _KEPT_GROUPS = (1, 2, 4, 8)
 
 
 def per_token_rungs(
-    model: Any, batches: Sequence[Mapping[str, Any]], path: Path, order_agreement: Callable[[tuple[str, ...]], float]
+    model: Any, batches: Sequence[Mapping[str, Any]], path: Path, noise_to_signal: Callable[[tuple[str, ...]], float]
 ) -> Iterator[tuple[str, ...]]:
     """Writes one graph after the other to `path`, the fastest first.
 
@@ -27,7 +27,7 @@ def per_token_rungs(
         model: a transformers model that `read_encoder` reads.
         batches: inputs of the model, each of shape [1, tokens], for the ranges of its activations.
         path: the file to write.
-        order_agreement: how well the graph at `path` keeps PyTorch's order, given what it leaves in fp32.
+        noise_to_signal: of the graph at `path`, given what it leaves in fp32; see `export.gate.noise_to_signal`.
 
     Yields:
         The matrices that the graph leaves in fp32, "layer.name".
@@ -43,10 +43,10 @@ def per_token_rungs(
     yield write(frozenset())
     cheap = _for_first_token(encoder)
     yield write(cheap)
-    baseline = order_agreement(write(cheap))
+    baseline = noise_to_signal(write(cheap))
     gains = {}
     for group in _groups(encoder, cheap):
-        gains[group] = (order_agreement(write(cheap | group)) - baseline) / _products(encoder, group)
+        gains[group] = (baseline - noise_to_signal(write(cheap | group))) / _products(encoder, group)
     sensitive = sorted(gains, key=lambda group: -gains[group])
     for count in _KEPT_GROUPS:
         if count < len(sensitive):

@@ -134,7 +134,7 @@ def export_ranker(
             progress=progress,
         )
         materials = Materials(
-            source, directory, batches, trials.order_agreement, options.per_channel, options.calibration
+            source, directory, batches, trials.noise_to_signal, options.per_channel, options.calibration
         )
         for name in names:
             trials.run(name, materials)

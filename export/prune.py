@@ -162,8 +162,23 @@ class _EncoderGraph:
         weight = self._encoder.layers[number].linears[name].weight
         if (number, name) not in self._quantized:
             return self._matmul(activations, weight)
-        after_gelu = name == "output"
-        return QuantizedActivations(self._writer, activations, weight.shape[0], after_gelu=after_gelu).matmul(weight)
+        if name == "output":
+            return self._after_gelu(activations, weight)
+        return QuantizedActivations(self._writer, activations, weight.shape[0]).matmul(weight)
+
+    def _after_gelu(self, activations: str, weight: Array) -> str:
+        """The product of what GELU gave, in blocks as wide as the model, each with its own scale for each token.
+
+        GELU leaves a few large values, and with one scale they take the steps of a whole token.
+        """
+        writer, total = self._writer, ""
+        for start in range(0, weight.shape[0], self._hidden):
+            block = weight[start : start + self._hidden]
+            bounds = (writer.constant([bound], np.int64) for bound in (start, start + len(block), 2))
+            part = writer.node("Slice", activations, *bounds)
+            product = QuantizedActivations(writer, part, len(block), after_gelu=True).matmul(block)
+            total = writer.node("Add", total, product) if total else product
+        return total
 
     def _matmul(self, activations: str, weight: Array) -> str:
         return self._writer.node("MatMul", activations, self._writer.constant(weight))

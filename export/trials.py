@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.gate import agreement, failure, order_agreement
+from export.gate import agreement, failure, noise_to_signal
 from export.golden import golden_tolerance
 from export.reference import ReferenceList, ReferenceSet, pairs_of
 from export.variants import EXACT, Graph, Materials, file_name, rungs
@@ -73,14 +73,14 @@ class Trials:
                 return
             self.progress(f"{name}{rung} is refused: {trial.failure}")
 
-    def order_agreement(self, graph: Graph) -> float:
-        """Kendall's tau of a graph's order with PyTorch's, on what was held back."""
+    def noise_to_signal(self, graph: Graph) -> float:
+        """What a graph adds to PyTorch's logits, beside how far these lie apart, on what was held back."""
         with self._scorer(self._draft(graph, Budget())) as scorer:
             logits = _logits(scorer, pairs_of(self.held_back))
-        tau = order_agreement(self.held_back, self.held_back_reference, logits)
+        noise = noise_to_signal(self.held_back, self.held_back_reference, logits)
         kept = ", ".join(graph.kept_in_fp32)
-        self.progress(f"look for sensitive matrices: Kendall's tau {tau:.4f} with {kept} in fp32")
-        return tau
+        self.progress(f"look for sensitive matrices: noise to signal {noise:.2e} with {kept} in fp32")
+        return noise
 
     def kept(self) -> list[Variant]:
         """The variants that passed, the fastest first."""

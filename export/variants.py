@@ -50,7 +50,7 @@ class Materials:
         model: the `CrossEncoder`.
         directory: the ranker's, with the configs and `onnx/model.onnx`.
         batches: tokenised pairs, each of shape [1, tokens], for ranges of activations.
-        order_agreement: how well a graph keeps PyTorch's order on pairs that are not those of the gate.
+        noise_to_signal: of a graph, on pairs that are not those of the gate; see `export.gate.noise_to_signal`.
         per_channel: whether the presets give each output channel of a weight its own scale.
         calibration: how the static presets fix their ranges.
     """
@@ -58,7 +58,7 @@ class Materials:
     model: Any
     directory: Path
     batches: Sequence[Mapping[str, Any]]
-    order_agreement: Callable[[Graph], float]
+    noise_to_signal: Callable[[Graph], float]
     per_channel: bool
     calibration: Calibration
 
@@ -117,7 +117,7 @@ def rungs(name: str, materials: Materials) -> Iterator[Graph]:
             materials.model.model,
             materials.batches,
             path,
-            lambda kept: materials.order_agreement(Graph(path, "int8", kept_in_fp32=kept)),
+            lambda kept: materials.noise_to_signal(Graph(path, "int8", kept_in_fp32=kept)),
         ):
             yield Graph(path, "int8", kept_in_fp32=kept)
     else:

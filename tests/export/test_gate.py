@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from export.gate import agreement, failure, order_agreement, split
+from export.gate import agreement, failure, noise_to_signal, split
 from export.reference import ReferenceList, ReferenceSet, reference_sets
 from serve.manifest import Agreement, Budget, Difference
 from tests.conftest import HELDOUT
@@ -45,7 +45,13 @@ def test_the_figures_of_a_swapped_first_document() -> None:
     assert measured.ndcg_difference.mean == pytest.approx((1 / np.log2(3) - 1) / 2)
     assert measured.mrr_difference is not None
     assert measured.mrr_difference.mean == pytest.approx(-0.25)
-    assert order_agreement(LISTS, REFERENCE, variant) == pytest.approx((1 / 3 + 1) / 2)
+
+
+def test_noise_is_what_moves_documents_against_each_other() -> None:
+    swapped = np.array([2, 3, 1, 0.5, 0.1], dtype=np.float32)
+    assert noise_to_signal(LISTS, REFERENCE, swapped) == pytest.approx((2 / 3) / (2 / 3 + 0.04))
+    lifted = REFERENCE + np.array([5, 5, 5, -2, -2], dtype=np.float32)
+    assert noise_to_signal(LISTS, REFERENCE, lifted) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_without_judgements_there_is_agreement_alone() -> None:
@@ -55,7 +61,7 @@ def test_without_judgements_there_is_agreement_alone() -> None:
 
 
 def test_nan_agrees_with_nothing() -> None:
-    assert order_agreement(LISTS, REFERENCE, np.full(5, np.nan, dtype=np.float32)) == -1
+    assert noise_to_signal(LISTS, REFERENCE, np.full(5, np.nan, dtype=np.float32)) == np.inf
 
 
 @pytest.mark.parametrize(
