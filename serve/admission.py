@@ -2,9 +2,11 @@
 
 import math
 import threading
+from collections.abc import Sequence
 from typing import Protocol
 
 from serve.errors import Overloaded
+from serve.plan import RESERVE
 
 # Before anything has been measured: English text.
 _TOKENS_PER_BYTE = 0.3
@@ -40,32 +42,31 @@ class Admission:
         self._arriving = 0
         self._lock = threading.Lock()
 
-    def admit(self, text_bytes: int, pairs: int, max_tokens: float, seconds_left: float) -> int:
+    def admit(self, sizes: Sequence[int], max_length: float, seconds_left: float) -> int:
         """Lets a call in.
 
         Args:
-            text_bytes: UTF-8 bytes of its pairs.
-            pairs: how many these are.
-            max_tokens: the most that they can have together.
+            sizes: UTF-8 bytes of each of its pairs.
+            max_length: tokens that one pair can have; infinite where it can become several.
             seconds_left: until its deadline.
 
         Returns:
             The tokens that it is predicted to have; `arrived` takes them.
 
         Raises:
-            Overloaded: others wait, and the queue would be full or the predicted answer later than the deadline.
+            Overloaded: others wait, and the queue would be full or the predicted answer too near the deadline.
         """
         with self._lock:
-            tokens = math.ceil(min(text_bytes * self._tokens_per_byte + pairs, max_tokens))
+            tokens = math.ceil(sum(min(size * self._tokens_per_byte + 1, max_length) for size in sizes))
             before = self._arriving + self._queue.queued_tokens
             rate = self._queue.seconds_per_token
             if before and before + tokens > self._max_queued_tokens:
                 raise Overloaded(f"the queue is full; try again in {before * rate:.1f} s", retry_after=before * rate)
-            late = (before + tokens) * rate - seconds_left
+            late = (before + tokens) * rate - seconds_left * (1 - RESERVE)
             if before and late > 0:
                 raise Overloaded(
                     f"{before * rate:.1f} s of work are waiting and this call has {tokens * rate:.1f} s of its own, "
-                    f"more than the {seconds_left:.1f} s until its deadline",
+                    f"too much for the {seconds_left:.1f} s until its deadline",
                     retry_after=min(late, before * rate),
                 )
             self._arriving += tokens
@@ -77,10 +78,10 @@ class Admission:
             self._arriving -= predicted_tokens
 
     def learn(self, text_bytes: int, tokens: int) -> None:
-        """Takes the measurement of a call that lost no text.
+        """Takes the measurement of pairs that lost no text.
 
         Args:
-            text_bytes: UTF-8 bytes of its pairs.
+            text_bytes: UTF-8 bytes of them.
             tokens: what these became.
         """
         if text_bytes:

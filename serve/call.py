@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.plan import Waiting
+from serve.plan import RESERVE, Waiting
 from serve.tokenizer import TokenizedPair
 
 
@@ -34,6 +34,7 @@ class Call:
         self.tokens = sum(len(pair.ids) for pair in pairs)
         self.cache_hits = 0
         self.deadline = math.inf if deadline is None else deadline
+        self.due = math.inf if deadline is None else deadline - RESERVE * (deadline - time.monotonic())
         self._submitted = time.monotonic()
         self._started: float | None = None
         self._missing = len(pairs)
@@ -99,7 +100,7 @@ class Backlog:
     def __init__(self, call: Call, pairs: Sequence[Pair], served: float) -> None:
         self.call = call
         self._pairs = sorted(pairs, key=lambda pair: pair.length)
-        self.waiting = Waiting([pair.length for pair in self._pairs], served, call.deadline)
+        self.waiting = Waiting([pair.length for pair in self._pairs], served, call.due, call.deadline)
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self._pairs)

@@ -50,8 +50,8 @@ class Engine:
         """
         deadline = time.monotonic() + seconds
         longest = work.max_length or self.scorer.ranker.manifest.max_length
-        most = len(work.pairs) * longest if work.strategy == "truncate" else math.inf
-        predicted = self._admission.admit(work.text_bytes, len(work.pairs), most, seconds)
+        most = longest if work.strategy == "truncate" else math.inf
+        predicted = self._admission.admit(work.sizes, most, seconds)
         started = time.monotonic()
         call: Call | None = None
         try:
@@ -62,6 +62,7 @@ class Engine:
                 finally:
                     self._admission.arrived(predicted)
                 tokenize = time.monotonic() - started
+                self._learn(work, encoded)
                 await asyncio.wrap_future(call.logits)
         except (TimeoutError, asyncio.CancelledError) as error:
             if call is None:
@@ -71,10 +72,7 @@ class Engine:
             if isinstance(error, asyncio.CancelledError):
                 raise
             raise DeadlineExceeded(f"no answer within {seconds:.1f} s") from None
-        scores = scores_of(encoded, call, work.kind or self.scorer.default_kind, tokenize)
-        if not scores.truncated:
-            self._admission.learn(work.text_bytes, scores.tokens)
-        return scores
+        return scores_of(encoded, call, work.kind or self.scorer.default_kind, tokenize)
 
     @property
     def counts(self) -> Counts:
@@ -86,6 +84,10 @@ class Engine:
         """Ends the threads; calls that are queued fail with NotServing."""
         self._tokenizing.shutdown(wait=False, cancel_futures=True)
         self.scorer.close()
+
+    def _learn(self, work: Work, encoded: Sequence[TokenizedPair]) -> None:
+        whole = [pair for pair in encoded if not pair.truncated and pair.span is None]
+        self._admission.learn(sum(work.sizes[pair.document] for pair in whole), sum(len(pair.ids) for pair in whole))
 
     async def _tokenize(self, work: Work, deadline: float) -> list[TokenizedPair]:
         encoded: list[TokenizedPair] = []

@@ -153,18 +153,23 @@ class Scheduler:
                 if pair.key is not None:
                     del self._wanted[pair.key]
 
-    def _take(self) -> list[Pair] | None:
-        """The next run; None once closed."""
+    def _take(self, began: float) -> tuple[list[Pair], float] | None:
+        """The next run, and since when its worker has had work; None once closed.
+
+        Args:
+            began: when the worker ended its last run.
+        """
         with self._changed:
             while True:
                 now = time.monotonic()
                 for call in [call for call in self._backlogs if call.deadline < now]:
                     self._drop(call, DeadlineExceeded("the deadline passed before all pairs were scored"))
                 if self._backlogs:
-                    return self._taken(now)
+                    return self._taken(now), began
                 if self._closed:
                     return None
                 self._changed.wait()
+                began = time.monotonic()
 
     def _taken(self, now: float) -> list[Pair]:
         backlogs = list(self._backlogs.values())
@@ -192,12 +197,14 @@ class Scheduler:
         return pairs
 
     def _work(self) -> None:
-        while (pairs := self._take()) is not None:
-            started = time.monotonic()
+        ended = time.monotonic()
+        while (taken := self._take(ended)) is not None:
+            pairs, began = taken
             outcomes = self._computed(pairs)
-            seconds = time.monotonic() - started
+            ended = time.monotonic()
             with self._changed:
-                self._count(pairs, seconds)
+                # What lies between two runs counts: a prediction that leaves it out is always too early.
+                self._count(pairs, ended - began)
                 for pair, outcome in zip(pairs, outcomes, strict=True):
                     self._finish(pair, outcome)
 

@@ -1,6 +1,5 @@
 """What a request may be: every refusal names the field."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -26,11 +25,11 @@ _STRATEGIES: dict[int, LongDocumentStrategy] = {
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A valid request, free of its wire format; `text_bytes` is the UTF-8 size of all pairs."""
+    """A valid request, free of its wire format; `sizes` are the UTF-8 bytes of each pair."""
 
     model: str
     pairs: list[tuple[str, str]]
-    text_bytes: int
+    sizes: list[int]
     kind: ScoreKind | None
     max_length: int | None
     strategy: LongDocumentStrategy
@@ -46,11 +45,11 @@ def rank_work(request: ranker_pb2.RankRequest, settings: ServerSettings) -> Work
     if not request.query.strip():
         raise InvalidRequest("query: is empty")
     _count("documents", len(request.documents), settings)
-    document_bytes = sum(
-        _text(f"documents[{index}].text", document.text, settings) for index, document in enumerate(request.documents)
-    )
-    pairs = [(request.query, document.text) for document in request.documents]
-    return _work(request, pairs, query_bytes * len(pairs) + document_bytes)
+    sizes = [
+        query_bytes + _text(f"documents[{index}].text", document.text, settings)
+        for index, document in enumerate(request.documents)
+    ]
+    return _work(request, [(request.query, document.text) for document in request.documents], sizes)
 
 
 def score_work(request: ranker_pb2.ScoreRequest, settings: ServerSettings) -> Work:
@@ -60,13 +59,13 @@ def score_work(request: ranker_pb2.ScoreRequest, settings: ServerSettings) -> Wo
         InvalidRequest: a field is at fault.
     """
     _count("pairs", len(request.pairs), settings)
-    text_bytes = 0
+    sizes = []
     for index, pair in enumerate(request.pairs):
         if not pair.query.strip():
             raise InvalidRequest(f"pairs[{index}].query: is empty")
-        text_bytes += _text(f"pairs[{index}].query", pair.query, settings)
-        text_bytes += _text(f"pairs[{index}].document", pair.document, settings)
-    return _work(request, [(pair.query, pair.document) for pair in request.pairs], text_bytes)
+        query_bytes = _text(f"pairs[{index}].query", pair.query, settings)
+        sizes.append(query_bytes + _text(f"pairs[{index}].document", pair.document, settings))
+    return _work(request, [(pair.query, pair.document) for pair in request.pairs], sizes)
 
 
 def request_id(given: str) -> str:
@@ -81,7 +80,7 @@ def request_id(given: str) -> str:
 
 
 def _work(
-    request: ranker_pb2.RankRequest | ranker_pb2.ScoreRequest, pairs: Sequence[tuple[str, str]], text_bytes: int
+    request: ranker_pb2.RankRequest | ranker_pb2.ScoreRequest, pairs: list[tuple[str, str]], sizes: list[int]
 ) -> Work:
     if request.score_kind not in _KINDS:
         raise InvalidRequest(f"score_kind: {request.score_kind} is unknown")
@@ -89,8 +88,8 @@ def _work(
         raise InvalidRequest(f"long_document_strategy: {request.long_document_strategy} is unknown")
     return Work(
         model=request.model,
-        pairs=list(pairs),
-        text_bytes=text_bytes,
+        pairs=pairs,
+        sizes=sizes,
         kind=_KINDS[request.score_kind],
         max_length=request.max_length or None,
         strategy=_STRATEGIES[request.long_document_strategy],

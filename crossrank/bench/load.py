@@ -81,7 +81,7 @@ def closed_loop(
         target: "host:port".
         calls: each client begins at another one.
         clients: how many.
-        seconds: for how long calls are sent.
+        seconds: for how long calls are sent; each client sends one at least.
         deadline: seconds of each call.
     """
     requests = [message(call) for call in calls]
@@ -92,8 +92,8 @@ def closed_loop(
             start = time.perf_counter()
 
             async def client(number: int) -> list[Outcome]:
-                outcomes = []
-                while (at := time.perf_counter() - start) < seconds:
+                outcomes: list[Outcome] = []
+                while (at := time.perf_counter() - start) < seconds or not outcomes:
                     outcomes.append(await _call(stub, requests[number % len(requests)], start, at, deadline))
                     number += clients
                 return outcomes

@@ -27,7 +27,7 @@ def work(**changes: Any) -> Work:
     plain: dict[str, Any] = {
         "model": "",
         "pairs": PAIRS,
-        "text_bytes": 70,
+        "sizes": [len(query + document) for query, document in PAIRS],
         "kind": None,
         "max_length": None,
         "strategy": "truncate",

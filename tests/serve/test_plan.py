@@ -5,14 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.plan import RunRules, Waiting, next_call, next_run
+from serve.plan import RunRules, Waiting, next_run, turns
 
 CALLS = st.lists(st.lists(st.integers(1, 512), min_size=1, max_size=30), min_size=1, max_size=8)
-RULES = st.builds(RunRules, st.integers(0, 4096), st.sampled_from([0.0, 0.1, 0.5]))
+RULES = st.builds(RunRules, st.integers(0, 4096), st.sampled_from([0.0, 0.1, 0.5]), st.booleans())
 
 
-def waiting(lengths: list[int], served: float = 0.0, deadline: float = math.inf) -> Waiting:
-    return Waiting(sorted(lengths), served, deadline)
+def waiting(lengths: list[int], served: float = 0.0, deadline: float = math.inf, reserve: float = 0.0) -> Waiting:
+    return Waiting(sorted(lengths), served, deadline - reserve, deadline)
+
+
+def first(calls: list[Waiting], *, now: float, seconds_per_token: float) -> int:
+    order, _ = turns(calls, now=now, seconds_per_token=seconds_per_token)
+    assert sorted(order) == list(range(len(calls)))
+    return order[0]
 
 
 def drain(calls: list[Waiting], rules: RunRules) -> list[list[tuple[int, int]]]:
@@ -80,7 +86,7 @@ def test_calls_that_wait_have_been_served_alike(calls: list[list[int]]) -> None:
 @given(st.lists(st.tuples(st.integers(1, 400), st.floats(0, 5)), min_size=1, max_size=8), st.floats(0, 2))
 def test_the_earliest_deadline_in_danger_goes_first(drawn: list[tuple[int, float]], now: float) -> None:
     calls = [waiting([length], served=number, deadline=deadline) for number, (length, deadline) in enumerate(drawn)]
-    chosen = calls[next_call(calls, now=now, seconds_per_token=0.01)]
+    chosen = calls[first(calls, now=now, seconds_per_token=0.01)]
     total = sum(length for length, _ in drawn)
 
     def endangered(call: Waiting) -> bool:
@@ -89,24 +95,40 @@ def test_the_earliest_deadline_in_danger_goes_first(drawn: list[tuple[int, float
         return now + alone <= call.deadline < now + in_turn
 
     danger = [call.deadline for call in calls if endangered(call)]
+    savable = [call.served for call in calls if now + sum(call.lengths) * 0.01 <= call.deadline]
     if danger:
         assert chosen.deadline == min(danger)
     else:
-        assert chosen.served == 0
+        assert chosen.served == min(savable, default=0)
 
 
-def test_a_call_that_cannot_be_saved_waits_for_its_turn() -> None:
-    lost = waiting([100], served=5.0, deadline=0.5)
-    assert next_call([lost, waiting([100])], now=0.0, seconds_per_token=0.01) == 1
+def test_a_call_that_cannot_keep_its_deadline_goes_behind_all_others() -> None:
+    lost = waiting([100], deadline=0.5)
+    assert first([lost, waiting([100], served=5.0)], now=0.0, seconds_per_token=0.01) == 1
+    assert first([lost], now=0.0, seconds_per_token=0.01) == 0
 
 
 def test_a_small_call_beside_large_ones_is_not_in_danger_until_its_deadline_is_near() -> None:
     large = waiting([100] * 1000, deadline=1000.0)
     small = waiting([100] * 5, served=1.0, deadline=30.0)
-    assert next_call([large, small], now=0.0, seconds_per_token=0.001) == 0
-    assert next_call([large, small], now=29.2, seconds_per_token=0.001) == 1
+    assert first([large, small], now=0.0, seconds_per_token=0.001) == 0
+    assert first([large, small], now=29.2, seconds_per_token=0.001) == 1
 
 
 @pytest.mark.parametrize("rules", [RunRules(0), RunRules(256)])
 def test_a_pair_longer_than_the_budget_runs_alone(rules: RunRules) -> None:
     assert next_run([waiting([300, 300])], rules, now=0.0, seconds_per_token=1e-3) == [(0, range(1, 2))]
+
+
+def test_a_call_in_danger_takes_nobody_along_unless_company_is_free() -> None:
+    calls = [waiting([50], served=9.0, deadline=0.09), waiting([50, 50])]
+    alone = next_run(calls, RunRules(256), now=0.0, seconds_per_token=1e-3)
+    assert alone == [(0, range(1))]
+    together = next_run(calls, RunRules(256, company_is_free=True), now=0.0, seconds_per_token=1e-3)
+    assert together == [(0, range(1)), (1, range(2))]
+
+
+def test_a_call_is_in_danger_before_its_deadline_is() -> None:
+    calls = [waiting([50], served=9.0, deadline=0.11, reserve=reserve) for reserve in (0.0, 0.02)]
+    assert turns([calls[0], waiting([50] * 10)], now=0.0, seconds_per_token=1e-3) == ([1, 0], False)
+    assert turns([calls[1], waiting([50] * 10)], now=0.0, seconds_per_token=1e-3) == ([0, 1], True)
