@@ -1,11 +1,13 @@
+import heapq
 import math
+import random
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.plan import RunRules, Waiting, next_run, turns
+from serve.plan import RESERVE, RunRules, Waiting, next_run, turns
 
 CALLS = st.lists(st.lists(st.integers(1, 512), min_size=1, max_size=30), min_size=1, max_size=8)
 RULES = st.builds(RunRules, st.integers(0, 4096), st.sampled_from([0.0, 0.1, 0.5]), st.booleans())
@@ -132,3 +134,36 @@ def test_a_call_is_in_danger_before_its_deadline_is() -> None:
     calls = [waiting([50], served=9.0, deadline=0.11, reserve=reserve) for reserve in (0.0, 0.02)]
     assert turns([calls[0], waiting([50] * 10)], now=0.0, seconds_per_token=1e-3) == ([1, 0], False)
     assert turns([calls[1], waiting([50] * 10)], now=0.0, seconds_per_token=1e-3) == ([0, 1], True)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([1.0, 2.0, 4.0]))
+@settings(max_examples=20)
+def test_calls_that_fit_in_when_they_come_are_done_in_time(seed: int, budget: float) -> None:
+    """Two workers on a clock of their own; calls are let in as the server does, of five times what can be served."""
+    draw, rate, workers = random.Random(seed), 5e-5, [0.0, 0.0]
+    coming: list[tuple[float, list[int]]] = []
+    for _ in range(60):
+        lengths = [min(256, 5 + int(draw.lognormvariate(4.2, 0.7))) for _ in range(draw.choice((5, 100)))]
+        at = coming[-1][0] if coming else 0.0
+        coming.append((at + draw.expovariate(5.0) * sum(lengths) * rate, lengths))
+    live: list[Waiting] = []
+    while coming or live:
+        now = heapq.heappop(workers)
+        while coming and (coming[0][0] <= now or not live):
+            at, lengths = coming.pop(0)
+            now = max(now, at)
+            left = (1 - RESERVE) * (at + budget - now)
+            if (sum(lengths) + sum(sum(call.lengths) for call in live)) * rate <= left:
+                level = min((call.served for call in live), default=0.0)
+                live.append(Waiting(sorted(lengths), level, now + left, at + budget))
+        ended = now
+        if live:
+            run = next_run(live, RunRules(256), now=now, seconds_per_token=rate)
+            ended += 2 * rate * sum(sum(live[place].lengths[taken.start : taken.stop]) for place, taken in run)
+            for place, taken in run:
+                call = live[place]
+                assert ended <= call.deadline
+                call.served += sum(call.lengths[taken.start : taken.stop])
+                del call.lengths[taken.start : taken.stop]
+        live = [call for call in live if call.lengths]
+        heapq.heappush(workers, ended)
