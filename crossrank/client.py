@@ -10,26 +10,25 @@ by gRPC, which waits as long as the server asks.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
-from typing import NoReturn, Self, cast
+from typing import Self
 
 import grpc
 import grpc.aio
 import numpy as np
 from numpy.typing import NDArray
 
+from crossrank.messages import raise_typed, rank_request, ranking, score_requests, stream_outcome, stream_requests
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
-from serve.errors import BY_STATUS, CrossrankError, InvalidRequest, NotServing, Overloaded
-from serve.ranking import RankedDocument, ranked
+from serve.errors import CrossrankError
+from serve.ranking import RankedDocument
 
 __all__ = ["AsyncRankClient", "RankClient", "RankedDocument"]
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 
 _TIMEOUT = 30.0
-# `predict` takes any number of pairs; a server takes a limited number in one call.
-_PAIRS_PER_CALL = 500
 _RETRIES = {
     "methodConfig": [
         {
@@ -81,9 +80,40 @@ class RankClient:
         Raises:
             CrossrankError: one of `serve.errors`, InvalidRequest (a ValueError) for texts that are no valid Unicode.
         """
-        request = _rank_request(self._model, query, documents, top_n)
+        request = rank_request(self._model, query, documents, top_n)
         response = self.call_rank(request)
-        return _ranked(response, documents, return_documents)
+        return ranking(response, documents, return_documents)
+
+    def rank_many(
+        self,
+        queries: Sequence[tuple[str, Sequence[str]]],
+        *,
+        top_n: int | None = None,
+        return_documents: bool = False,
+    ) -> Iterator[tuple[int, list[RankedDocument] | CrossrankError]]:
+        """Ranks many queries on one stream, each answered when it is ready.
+
+        Args:
+            queries: (query, documents) of each.
+            top_n: how many results of each; all by default.
+            return_documents: whether results hold their text.
+
+        Yields:
+            The place of a query in `queries`, and what `rank` returns for it or the error that it would raise: a
+            fault of one leaves the others.
+
+        Raises:
+            CrossrankError: as `rank`, for the stream as a whole; it has `timeout` seconds for each query.
+        """
+        requests = stream_requests(self._model, queries, top_n)
+        replies = self._stub.RankStream(iter(requests), timeout=self._timeout * max(1, len(requests)))
+        try:
+            for reply in replies:
+                yield stream_outcome(reply, queries, return_documents)
+        except grpc.RpcError as error:
+            raise_typed(error, self._target)
+        finally:
+            replies.cancel()
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Scores (query, document) pairs.
@@ -95,11 +125,11 @@ class RankClient:
             CrossrankError: as `rank`.
         """
         scores: list[float] = []
-        for request in _score_requests(self._model, pairs):
+        for request in score_requests(self._model, pairs):
             try:
                 scores.extend(self._stub.Score(request, timeout=self._timeout).scores)
             except grpc.RpcError as error:
-                _raise(error, self._target)
+                raise_typed(error, self._target)
         return np.array(scores, dtype=np.float32)
 
     def call_rank(self, request: ranker_pb2.RankRequest) -> ranker_pb2.RankResponse:
@@ -111,7 +141,7 @@ class RankClient:
         try:
             return self._stub.Rank(request, timeout=self._timeout)
         except grpc.RpcError as error:
-            _raise(error, self._target)
+            raise_typed(error, self._target)
 
     def models(self) -> list[ranker_pb2.Model]:
         """The models of the server, the default one first.
@@ -122,7 +152,7 @@ class RankClient:
         try:
             return list(self._stub.ListModels(ranker_pb2.ListModelsRequest(), timeout=self._timeout).models)
         except grpc.RpcError as error:
-            _raise(error, self._target)
+            raise_typed(error, self._target)
 
     def close(self) -> None:
         """Closes the channel."""
@@ -149,18 +179,36 @@ class AsyncRankClient:
         self, query: str, documents: Sequence[str], *, top_n: int | None = None, return_documents: bool = False
     ) -> list[RankedDocument]:
         """As `RankClient.rank`."""
-        request = _rank_request(self._model, query, documents, top_n)
+        request = rank_request(self._model, query, documents, top_n)
         response = await self.call_rank(request)
-        return _ranked(response, documents, return_documents)
+        return ranking(response, documents, return_documents)
+
+    async def rank_many(
+        self,
+        queries: Sequence[tuple[str, Sequence[str]]],
+        *,
+        top_n: int | None = None,
+        return_documents: bool = False,
+    ) -> AsyncIterator[tuple[int, list[RankedDocument] | CrossrankError]]:
+        """As `RankClient.rank_many`."""
+        requests = stream_requests(self._model, queries, top_n)
+        replies = self._stub.RankStream(iter(requests), timeout=self._timeout * max(1, len(requests)))
+        try:
+            async for reply in replies:
+                yield stream_outcome(reply, queries, return_documents)
+        except grpc.RpcError as error:
+            raise_typed(error, self._target)
+        finally:
+            replies.cancel()
 
     async def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """As `RankClient.predict`."""
         scores: list[float] = []
-        for request in _score_requests(self._model, pairs):
+        for request in score_requests(self._model, pairs):
             try:
                 scores.extend((await self._stub.Score(request, timeout=self._timeout)).scores)
             except grpc.RpcError as error:
-                _raise(error, self._target)
+                raise_typed(error, self._target)
         return np.array(scores, dtype=np.float32)
 
     async def call_rank(self, request: ranker_pb2.RankRequest) -> ranker_pb2.RankResponse:
@@ -168,14 +216,14 @@ class AsyncRankClient:
         try:
             return await self._stub.Rank(request, timeout=self._timeout)
         except grpc.RpcError as error:
-            _raise(error, self._target)
+            raise_typed(error, self._target)
 
     async def models(self) -> list[ranker_pb2.Model]:
         """As `RankClient.models`."""
         try:
             response = await self._stub.ListModels(ranker_pb2.ListModelsRequest(), timeout=self._timeout)
         except grpc.RpcError as error:
-            _raise(error, self._target)
+            raise_typed(error, self._target)
         return list(response.models)
 
     async def close(self) -> None:
@@ -189,60 +237,3 @@ class AsyncRankClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-
-def _rank_request(model: str, query: str, documents: Sequence[str], top_n: int | None) -> ranker_pb2.RankRequest:
-    if top_n is not None and top_n < 1:
-        raise InvalidRequest(f"top_n: {top_n} is below 1")
-    return ranker_pb2.RankRequest(
-        model=model,
-        query=_checked("query", query),
-        documents=[
-            ranker_pb2.Document(text=_checked(f"documents[{index}]", text)) for index, text in enumerate(documents)
-        ],
-        top_n=top_n or 0,
-    )
-
-
-def _score_requests(model: str, pairs: Sequence[tuple[str, str]]) -> Iterator[ranker_pb2.ScoreRequest]:
-    for start in range(0, len(pairs), _PAIRS_PER_CALL):
-        yield ranker_pb2.ScoreRequest(
-            model=model,
-            pairs=[
-                ranker_pb2.Pair(
-                    query=_checked(f"pairs[{start + offset}].query", query),
-                    document=_checked(f"pairs[{start + offset}].document", document),
-                )
-                for offset, (query, document) in enumerate(pairs[start : start + _PAIRS_PER_CALL])
-            ],
-        )
-
-
-def _checked(field: str, text: str) -> str:
-    """The text, which must be encodable: protobuf carries UTF-8 and nothing else."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InvalidRequest(f"{field}: holds a lone surrogate, which UTF-8 cannot carry") from None
-    return text
-
-
-def _ranked(
-    response: ranker_pb2.RankResponse, documents: Sequence[str], return_documents: bool
-) -> list[RankedDocument]:
-    return [
-        ranked(result.index, result.score, documents, return_documents=return_documents) for result in response.results
-    ]
-
-
-def _raise(error: grpc.RpcError, target: str) -> NoReturn:
-    """Raises the error of `serve.errors` that stands for a gRPC status."""
-    status, message = error.code(), error.details() or ""
-    kind = BY_STATUS.get(status, CrossrankError)
-    if kind is NotServing:
-        message = f"{target} does not answer: {message}"
-    if kind is Overloaded:
-        trailing = cast("Iterable[tuple[str, str]]", error.trailing_metadata() or ())
-        pushback = [int(value) for key, value in trailing if key == "grpc-retry-pushback-ms"]
-        raise Overloaded(message, pushback[0] / 1000 if pushback else None) from error
-    raise kind(message) from error

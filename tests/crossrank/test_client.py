@@ -57,6 +57,36 @@ def test_the_async_client_gives_the_same(server: str, client: RankClient) -> Non
     assert name == "brief"
 
 
+def test_many_queries_on_one_stream_are_ranked_as_alone_and_a_fault_of_one_leaves_the_others(
+    server: str, client: RankClient
+) -> None:
+    queries = [(f"add {number} numbers", DOCUMENTS) for number in range(90)]
+    queries[7] = ("", DOCUMENTS)
+    outcomes = dict(client.rank_many(queries, top_n=2))
+    fault = outcomes.pop(7)
+    assert isinstance(fault, InvalidRequest) and str(fault).startswith("query: ")
+    assert sorted(outcomes) == [place for place in range(90) if place != 7]
+    for place in (0, 8, 89):
+        assert outcomes[place] == client.rank(*queries[place], top_n=2)
+
+    async def ask() -> dict[int, object]:
+        async with AsyncRankClient(server) as asynchronous:
+            return {place: outcome async for place, outcome in asynchronous.rank_many(queries[8:12], top_n=2)}
+
+    assert asyncio.run(ask()) == {place: outcomes[place + 8] for place in range(4)}
+    assert list(client.rank_many([])) == []
+
+
+def test_a_stream_raises_what_a_call_would(server: str, client: RankClient) -> None:
+    with pytest.raises(InvalidRequest, match=r"^documents\[0\]: "):
+        next(client.rank_many([("q", ["\ud800"])]))
+    with RankClient("127.0.0.1:1", timeout=5) as nobody, pytest.raises(NotServing):
+        next(nobody.rank_many([("q", ["d"])]))
+    with RankClient(server, model="other") as other:
+        [(place, error)] = other.rank_many([("q", ["d"])])
+    assert place == 0 and isinstance(error, UnknownModel)
+
+
 def test_one_client_serves_many_threads(client: RankClient) -> None:
     expected = client.rank("add two numbers", DOCUMENTS)
     with ThreadPoolExecutor(8) as pool:
