@@ -43,6 +43,7 @@ class EngineOptions:
     Attributes:
         model: the cross-encoder in PyTorch that the ranker was exported from; a directory or a Hugging Face id.
         ranker: the ranker's directory.
+        variant: that the server runs, and that takes several calls at once; by default the fastest that ranks here.
         documents: of each call.
         calls: of each turn, and at least as many at once where a contestant takes several.
         alternations: turns that count.
@@ -53,6 +54,7 @@ class EngineOptions:
 
     model: str
     ranker: Path
+    variant: str | None = None
     documents: int = 100
     calls: int = 2
     alternations: int = 7
@@ -74,24 +76,24 @@ def bench_engine(options: EngineOptions, progress: Callable[[str], None] = lambd
     progress("open the contestants")
     with ExitStack() as stack:
         opened = stack.enter_context(scorers(options.ranker, [variant.file for variant in cpu]))
-        fastest = Scorer.open(options.ranker)
-        stack.callback(fastest.close)
-        server = stack.enter_context(running_server(options.ranker, fastest.variant.file))
+        served = Scorer.open(options.ranker, variant=options.variant)
+        stack.callback(served.close)
+        server = stack.enter_context(running_server(options.ranker, served.variant.file))
         client = stack.enter_context(RankClient(server.target, timeout=120))
         torch = _torch(options.model, calls, progress)
         contestants = torch | _peers(ranker, cpu) | {f"crossrank {v.name}": in_process(opened[v.file]) for v in cpu}
-        contestants[f"crossrank {fastest.variant.name} over gRPC"] = over_grpc(client)
+        contestants[f"crossrank {served.variant.name} over gRPC"] = over_grpc(client)
         entries = {name: Entry(contestant) for name, contestant in contestants.items()}
         speeds = _speeds(entries, calls, options, cpu, progress)
         concurrent = {
-            f"crossrank {fastest.variant.name}, 8 at once": Entry(in_process(fastest), _CONCURRENT),
-            f"crossrank {fastest.variant.name} over gRPC, 8 at once": Entry(over_grpc(client), _CONCURRENT),
+            f"crossrank {served.variant.name}, 8 at once": Entry(in_process(served), _CONCURRENT),
+            f"crossrank {served.variant.name} over gRPC, 8 at once": Entry(over_grpc(client), _CONCURRENT),
         }
         at_once = _speeds(concurrent, many, options, cpu, progress)
         progress("measure the machine's matrix products")
         checks = [_wire(at_once), *_matmul_shares(options.ranker, opened, cpu, speeds, calls)]
         if options.load:
-            checks.extend(_under_load(options, server, fastest.workers, progress))
+            checks.extend(_under_load(options, server, served.workers, progress))
     return Result(
         benchmark="engine",
         created=now(),
@@ -99,6 +101,7 @@ def bench_engine(options: EngineOptions, progress: Callable[[str], None] = lambd
         tools=tools(),
         settings={
             **asdict(options),
+            "variant": served.variant.name,
             "ranker": options.ranker.name,
             "model": Path(options.model).name,
             "version": ranker.manifest.version,

@@ -22,6 +22,7 @@ def _group() -> None:
 def engine(
     model: Annotated[str, typer.Argument(help="Cross-encoder in PyTorch (directory or Hugging Face id).")],
     ranker: Annotated[Path, typer.Argument(help="The ranker that was exported from it.")],
+    variant: Annotated[str | None, typer.Option(help="What the server runs; by default the fastest.")] = None,
     documents: Annotated[int, typer.Option(min=2, help="Documents of a call.")] = 100,
     calls: Annotated[int, typer.Option(min=1, help="Calls of a turn.")] = 2,
     alternations: Annotated[int, typer.Option(min=2, help="Turns that count.")] = 7,
@@ -35,7 +36,7 @@ def engine(
     with needs("bench,cpu"):
         from crossrank.bench.engine import EngineOptions, bench_engine
         from crossrank.bench.plot import plot_speeds
-    options = EngineOptions(model, ranker, documents, calls, alternations, seconds, load, seed)
+    options = EngineOptions(model, ranker, variant, documents, calls, alternations, seconds, load, seed)
     result = bench_engine(options, print_step)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
