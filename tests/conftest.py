@@ -71,10 +71,15 @@ def ranker(exported: "ExportReport") -> Path:
 
 
 @contextmanager
-def running_server(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """`crossrank serve` in a process of its own; gives its address."""
+def running_server(*arguments: str, stderr: int = subprocess.PIPE) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`crossrank serve` in a process of its own; gives its address. A pipe that nobody reads stops it when it is full.
+
+    Args:
+        arguments: of the command.
+        stderr: where its log goes.
+    """
     command = [sys.executable, "-m", "crossrank.cli", "serve", *arguments, "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
         assert process.stdout is not None
         try:
             line = process.stdout.readline()
@@ -87,5 +92,5 @@ def running_server(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]
 @pytest.fixture(scope="session")
 def server(ranker: Path) -> Iterator[str]:
     """The address of a server with the ranker `brief`, which computes each pair as often as it comes."""
-    with running_server(str(ranker), "--score-cache", "0") as (target, _):
+    with running_server(str(ranker), "--score-cache", "0", stderr=subprocess.DEVNULL) as (target, _):
         yield target
