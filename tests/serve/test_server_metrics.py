@@ -95,6 +95,7 @@ def test_dead_calls_cost_no_more_than_the_runs_in_flight(served: Served, way: st
         after[f"crossrank_pairs_total brief {what}"] - before[f"crossrank_pairs_total brief {what}"]
         for what in ("wasted", "computed", "dropped")
     )
-    assert wasted <= 2 * 2, "more than two workers' runs of two pairs each"
+    # Calls die one after another, each with a run of two pairs in flight on either worker at most.
+    assert wasted <= len(calls) * 2 * 2
     assert dropped > 0
     assert computed + dropped <= 4 * 600
