@@ -74,7 +74,7 @@ def stream_outcome(
     if reply.HasField("error"):
         error = reply.error
         kind = BY_STATUS.get(_STATUSES[error.code], CrossrankError)
-        if kind is Overloaded:
+        if kind is Overloaded and error.HasField("retry_after"):
             return int(error.request_id), Overloaded(error.message, error.retry_after.ToNanoseconds() / 1e9)
         return int(error.request_id), kind(error.message)
     place = int(reply.response.request_id)

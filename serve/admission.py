@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from serve.errors import Overloaded
-from serve.plan import RESERVE
+from serve.plan import SLACK
 
 # Before anything has been measured: English text.
 _TOKENS_PER_BYTE = 0.3
@@ -62,7 +62,7 @@ class Admission:
             rate = self._queue.seconds_per_token
             if before and before + tokens > self._max_queued_tokens:
                 raise Overloaded(f"the queue is full; try again in {before * rate:.1f} s", retry_after=before * rate)
-            late = (before + tokens) * rate - seconds_left * (1 - RESERVE)
+            late = (before + tokens) * rate - seconds_left * (1 - SLACK)
             if before and late > 0:
                 raise Overloaded(
                     f"{before * rate:.1f} s of work are waiting and this call has {tokens * rate:.1f} s of its own, "

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.plan import RESERVE, Waiting
+from serve.plan import SLACK, Waiting
 from serve.tokenizer import TokenizedPair
 
 
@@ -33,9 +33,9 @@ class Call:
         self.computed = 0.0
         self.tokens = sum(len(pair.ids) for pair in pairs)
         self.cache_hits = 0
-        self.deadline = math.inf if deadline is None else deadline
-        self.due = math.inf if deadline is None else deadline - RESERVE * (deadline - time.monotonic())
         self._submitted = time.monotonic()
+        self.deadline = math.inf if deadline is None else deadline
+        self.due = math.inf if deadline is None else deadline - SLACK * (deadline - self._submitted)
         self._started: float | None = None
         self._missing = len(pairs)
         self._values = np.empty(len(pairs), dtype=np.float32)

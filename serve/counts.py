@@ -13,7 +13,7 @@ class Counts:
         wasted: pairs that were run for calls that had died meanwhile: what was in flight at that moment.
         dropped: pairs of dead calls that were never run.
         cached: pairs whose logit was known, or was being computed for another call.
-        busy_seconds: of all workers together, from one run to the next while there was work.
+        busy_seconds: of all runs together.
     """
 
     computed: int = 0

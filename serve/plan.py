@@ -5,10 +5,10 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# The share of a call's time that is kept in reserve: who aims at the deadline itself misses it by the last run.
-RESERVE = 0.15
+# The share of a call's time between its due date and its deadline: who aims at the deadline misses it by the last run.
+SLACK = 0.15
 
-_IN_DANGER, _SAFE, _LOST = range(3)
+_URGENT, _ON_TIME, _LATE = range(3)
 
 
 @dataclass(slots=True)
@@ -18,7 +18,7 @@ class Waiting:
     Attributes:
         lengths: of each pair in tokens, ascending, at least one.
         served: tokens of this call that runs have taken, counted from the level at which it came.
-        due: when it should be done, on the clock of `now`; infinite where it has no deadline.
+        due: the due date, when it should be done, on the clock of `now`; infinite where it has no deadline.
         deadline: when nobody waits for it any more; infinite where there is none.
     """
 
@@ -35,13 +35,13 @@ class RunRules:
     Attributes:
         max_tokens: of a run, padding included; a longer pair runs alone, and 0 makes every pair run alone.
         padding: the largest share of a row that may be padding; 0 lets only equal lengths share a run.
-        company_is_free: whether a run with more pairs hardly takes longer, as on a GPU. Elsewhere a call in danger of
-            being late takes nobody along.
+        batching_pays: whether a run with more pairs hardly takes longer, as on a GPU. Elsewhere the run of an urgent
+            call takes no other call along.
     """
 
     max_tokens: int
     padding: float = 0.0
-    company_is_free: bool = False
+    batching_pays: bool = False
 
 
 def next_run(
@@ -62,12 +62,12 @@ def next_run(
         Places in `calls`, each at most once, with the places of the taken pairs in its `lengths`; the call whose turn
         it is comes first.
     """
-    order, in_danger = turns(calls, now=now, seconds_per_token=seconds_per_token)
+    order, urgent = turns(calls, now=now, seconds_per_token=seconds_per_token)
     longest = calls[order[0]].lengths[-1]
     shortest = math.ceil(longest * (1 - rules.padding))
     room = max(1, rules.max_tokens // longest)
     run = []
-    for number in order[:1] if in_danger and not rules.company_is_free else order:
+    for number in order[:1] if urgent and not rules.batching_pays else order:
         lengths = calls[number].lengths
         end = bisect_left(lengths, longest + 1)
         start = max(bisect_left(lengths, shortest), end - room)
@@ -83,9 +83,9 @@ def turns(calls: Sequence[Waiting], *, now: float, seconds_per_token: float) -> 
     """Whose turn it is, and who comes next.
 
     Start-time fair queueing (Goyal, Vin and Cheng 1996): the call that was served least goes first, the smaller one
-    among equals. Before all others go the calls in danger: they would be done too late if they took turns, and can
-    still keep their deadline; the one that is due first leads. Behind all others go calls that cannot keep their
-    deadline even alone: under overload their runs would be lost, and make the next calls late as well.
+    among equals. Before all others go urgent calls, by earliest due date (Jackson 1955): they would miss it if they
+    took turns, and can still keep their deadline. Behind all others go late calls, which cannot keep their deadline
+    even alone: under overload their runs would be lost, and make the next calls late as well.
 
     Args:
         calls: at least one.
@@ -93,7 +93,7 @@ def turns(calls: Sequence[Waiting], *, now: float, seconds_per_token: float) -> 
         seconds_per_token: of all workers together, predicted.
 
     Returns:
-        Places in `calls`, and whether the first of them is in danger.
+        Places in `calls`, and whether the first of them is urgent.
     """
     tokens = [sum(call.lengths) for call in calls]
     everything = sum(tokens)
@@ -101,11 +101,11 @@ def turns(calls: Sequence[Waiting], *, now: float, seconds_per_token: float) -> 
     def rank(number: int) -> tuple[int, float, int]:
         call = calls[number]
         if now + tokens[number] * seconds_per_token > call.deadline:
-            return _LOST, call.served, tokens[number]
+            return _LATE, call.served, tokens[number]
         if now + min(everything, tokens[number] * len(calls)) * seconds_per_token > call.due:
-            return _IN_DANGER, call.due, tokens[number]
-        return _SAFE, call.served, tokens[number]
+            return _URGENT, call.due, tokens[number]
+        return _ON_TIME, call.served, tokens[number]
 
     ranks = [rank(number) for number in range(len(calls))]
     order = sorted(range(len(calls)), key=ranks.__getitem__)
-    return order, ranks[order[0]][0] == _IN_DANGER
+    return order, ranks[order[0]][0] == _URGENT

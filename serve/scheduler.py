@@ -153,23 +153,18 @@ class Scheduler:
                 if pair.key is not None:
                     del self._wanted[pair.key]
 
-    def _take(self, began: float) -> tuple[list[Pair], float] | None:
-        """The next run, and since when its worker has had work; None once closed.
-
-        Args:
-            began: when the worker ended its last run.
-        """
+    def _take(self) -> list[Pair] | None:
+        """The next run; None once closed."""
         with self._changed:
             while True:
                 now = time.monotonic()
                 for call in [call for call in self._backlogs if call.deadline < now]:
                     self._drop(call, DeadlineExceeded("the deadline passed before all pairs were scored"))
                 if self._backlogs:
-                    return self._taken(now), began
+                    return self._taken(now)
                 if self._closed:
                     return None
                 self._changed.wait()
-                began = time.monotonic()
 
     def _taken(self, now: float) -> list[Pair]:
         backlogs = list(self._backlogs.values())
@@ -197,14 +192,12 @@ class Scheduler:
         return pairs
 
     def _work(self) -> None:
-        ended = time.monotonic()
-        while (taken := self._take(ended)) is not None:
-            pairs, began = taken
+        while (pairs := self._take()) is not None:
+            started = time.monotonic()
             outcomes = self._computed(pairs)
-            ended = time.monotonic()
+            seconds = time.monotonic() - started
             with self._changed:
-                # What lies between two runs counts: a prediction that leaves it out is always too early.
-                self._count(pairs, ended - began)
+                self._count(pairs, seconds)
                 for pair, outcome in zip(pairs, outcomes, strict=True):
                     self._finish(pair, outcome)
 

@@ -26,7 +26,7 @@ from serve.tokenizer import LongDocumentStrategy, PairTokenizer
 _CPU_RULES = RunRules(max_tokens=256)
 _ALONE = RunRules(max_tokens=0)
 # A GPU wants many rows at once.
-_CUDA_RULES = RunRules(max_tokens=16_384, padding=0.1, company_is_free=True)
+_CUDA_RULES = RunRules(max_tokens=16_384, padding=0.1, batching_pays=True)
 # One feeds the GPU while the other's run is on it.
 _CUDA_WORKERS = 2
 

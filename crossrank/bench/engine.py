@@ -130,8 +130,8 @@ def _peers(ranker: Ranker, variants: Sequence[Variant]) -> dict[str, Contestant]
         found[f"sentence-transformers onnx {variant.name}"] = sentence_transformers(
             str(ranker.directory), 8, backend="onnx", model_kwargs={"file_name": variant.file}
         )
-    fp32 = ranker.variant("fp32")
-    found[f"onnxruntime {fp32.name}, padded batches of 32"] = padded_onnxruntime(ranker, fp32.file, usable_cores())
+        if variant.name == "fp32":
+            found["onnxruntime fp32, padded batches of 32"] = padded_onnxruntime(ranker, variant.file, usable_cores())
     return found
 
 

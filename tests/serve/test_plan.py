@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.plan import RESERVE, RunRules, Waiting, next_run, turns
+from serve.plan import SLACK, RunRules, Waiting, next_run, turns
 
 CALLS = st.lists(st.lists(st.integers(1, 512), min_size=1, max_size=30), min_size=1, max_size=8)
 RULES = st.builds(RunRules, st.integers(0, 4096), st.sampled_from([0.0, 0.1, 0.5]), st.booleans())
 
 
-def waiting(lengths: list[int], served: float = 0.0, deadline: float = math.inf, reserve: float = 0.0) -> Waiting:
-    return Waiting(sorted(lengths), served, deadline - reserve, deadline)
+def waiting(lengths: list[int], served: float = 0.0, deadline: float = math.inf, slack: float = 0.0) -> Waiting:
+    return Waiting(sorted(lengths), served, deadline - slack, deadline)
 
 
 def first(calls: list[Waiting], *, now: float, seconds_per_token: float) -> int:
@@ -86,22 +86,22 @@ def test_calls_that_wait_have_been_served_alike(calls: list[list[int]]) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 400), st.floats(0, 5)), min_size=1, max_size=8), st.floats(0, 2))
-def test_the_earliest_deadline_in_danger_goes_first(drawn: list[tuple[int, float]], now: float) -> None:
+def test_the_urgent_call_that_is_due_first_goes_first(drawn: list[tuple[int, float]], now: float) -> None:
     calls = [waiting([length], served=number, deadline=deadline) for number, (length, deadline) in enumerate(drawn)]
     chosen = calls[first(calls, now=now, seconds_per_token=0.01)]
     total = sum(length for length, _ in drawn)
 
-    def endangered(call: Waiting) -> bool:
+    def urgent(call: Waiting) -> bool:
         tokens = sum(call.lengths)
         alone, in_turn = tokens * 0.01, min(total, tokens * len(calls)) * 0.01
         return now + alone <= call.deadline < now + in_turn
 
-    danger = [call.deadline for call in calls if endangered(call)]
-    savable = [call.served for call in calls if now + sum(call.lengths) * 0.01 <= call.deadline]
-    if danger:
-        assert chosen.deadline == min(danger)
+    due = [call.deadline for call in calls if urgent(call)]
+    in_time = [call.served for call in calls if now + sum(call.lengths) * 0.01 <= call.deadline]
+    if due:
+        assert chosen.deadline == min(due)
     else:
-        assert chosen.served == min(savable, default=0)
+        assert chosen.served == min(in_time, default=0)
 
 
 def test_a_call_that_cannot_keep_its_deadline_goes_behind_all_others() -> None:
@@ -110,7 +110,7 @@ def test_a_call_that_cannot_keep_its_deadline_goes_behind_all_others() -> None:
     assert first([lost], now=0.0, seconds_per_token=0.01) == 0
 
 
-def test_a_small_call_beside_large_ones_is_not_in_danger_until_its_deadline_is_near() -> None:
+def test_a_small_call_beside_large_ones_is_not_urgent_until_its_deadline_is_near() -> None:
     large = waiting([100] * 1000, deadline=1000.0)
     small = waiting([100] * 5, served=1.0, deadline=30.0)
     assert first([large, small], now=0.0, seconds_per_token=0.001) == 0
@@ -122,16 +122,16 @@ def test_a_pair_longer_than_the_budget_runs_alone(rules: RunRules) -> None:
     assert next_run([waiting([300, 300])], rules, now=0.0, seconds_per_token=1e-3) == [(0, range(1, 2))]
 
 
-def test_a_call_in_danger_takes_nobody_along_unless_company_is_free() -> None:
+def test_an_urgent_call_takes_no_other_along_unless_batching_pays() -> None:
     calls = [waiting([50], served=9.0, deadline=0.09), waiting([50, 50])]
     alone = next_run(calls, RunRules(256), now=0.0, seconds_per_token=1e-3)
     assert alone == [(0, range(1))]
-    together = next_run(calls, RunRules(256, company_is_free=True), now=0.0, seconds_per_token=1e-3)
+    together = next_run(calls, RunRules(256, batching_pays=True), now=0.0, seconds_per_token=1e-3)
     assert together == [(0, range(1)), (1, range(2))]
 
 
-def test_a_call_is_in_danger_before_its_deadline_is() -> None:
-    calls = [waiting([50], served=9.0, deadline=0.11, reserve=reserve) for reserve in (0.0, 0.02)]
+def test_a_call_is_urgent_before_its_deadline_is_in_danger() -> None:
+    calls = [waiting([50], served=9.0, deadline=0.11, slack=slack) for slack in (0.0, 0.02)]
     assert turns([calls[0], waiting([50] * 10)], now=0.0, seconds_per_token=1e-3) == ([1, 0], False)
     assert turns([calls[1], waiting([50] * 10)], now=0.0, seconds_per_token=1e-3) == ([0, 1], True)
 
@@ -143,7 +143,7 @@ def test_calls_that_fit_in_when_they_come_are_done_in_time(seed: int, budget: fl
     draw, rate, workers = random.Random(seed), 5e-5, [0.0, 0.0]
     coming: list[tuple[float, list[int]]] = []
     for _ in range(60):
-        lengths = [min(256, 5 + int(draw.lognormvariate(4.2, 0.7))) for _ in range(draw.choice((5, 100)))]
+        lengths = [min(128, 5 + int(draw.lognormvariate(4.2, 0.7))) for _ in range(draw.choice((5, 100, 100)))]
         at = coming[-1][0] if coming else 0.0
         coming.append((at + draw.expovariate(5.0) * sum(lengths) * rate, lengths))
     live: list[Waiting] = []
@@ -152,7 +152,7 @@ def test_calls_that_fit_in_when_they_come_are_done_in_time(seed: int, budget: fl
         while coming and (coming[0][0] <= now or not live):
             at, lengths = coming.pop(0)
             now = max(now, at)
-            left = (1 - RESERVE) * (at + budget - now)
+            left = (1 - SLACK) * (at + budget - now)
             if (sum(lengths) + sum(sum(call.lengths) for call in live)) * rate <= left:
                 level = min((call.served for call in live), default=0.0)
                 live.append(Waiting(sorted(lengths), level, now + left, at + budget))
