@@ -10,7 +10,7 @@ by gRPC, which waits as long as the server asks.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -90,7 +90,7 @@ class RankClient:
         *,
         top_n: int | None = None,
         return_documents: bool = False,
-    ) -> Iterator[tuple[int, list[RankedDocument] | CrossrankError]]:
+    ) -> Generator[tuple[int, list[RankedDocument] | CrossrankError]]:
         """Ranks many queries on one stream, each answered when it is ready.
 
         Args:
@@ -189,7 +189,7 @@ class AsyncRankClient:
         *,
         top_n: int | None = None,
         return_documents: bool = False,
-    ) -> AsyncIterator[tuple[int, list[RankedDocument] | CrossrankError]]:
+    ) -> AsyncGenerator[tuple[int, list[RankedDocument] | CrossrankError]]:
         """As `RankClient.rank_many`."""
         requests = stream_requests(self._model, queries, top_n)
         replies = self._stub.RankStream(iter(requests), timeout=self._timeout * max(1, len(requests)))

@@ -61,8 +61,9 @@ def fairness(server: Server, pairs_per_second: float, workers: int, seed: int) -
         args=(server.target, large),
         kwargs={"clients": 2, "seconds": seconds / 2, "deadline": _LONG_DEADLINE},
     )
+    before = server.pairs()
     stream.start()
-    time.sleep(1.0)
+    server.pairs_since(before, lambda pairs: pairs["computed"] > 0)
     waits: list[float] = []
     latencies: list[float] = []
     while stream.is_alive() and len(waits) < 100:
@@ -133,21 +134,22 @@ def overload(server: Server, calls: Sequence[RankCall], pairs_per_second: float,
 
 
 def dead_calls(server: Server, workers: int, seed: int) -> Check:
-    """Pairs that were run for calls that nobody waited for any more."""
-    before = {what: server.pairs(what) for what in ("wasted", "dropped")}
-    calls = rank_calls(6, 300, seed + 3)
+    """Pairs that were run for calls that nobody waited for any more: one that expired, then one that was cancelled."""
+    expiring, cancelled = rank_calls(2, 1000, seed + 3)
+    wasted = dropped = 0.0
     with grpc.insecure_channel(server.target) as channel:
         stub = ranker_pb2_grpc.RankServiceStub(channel)
-        running = [stub.Rank.future(message(call), timeout=_LONG_DEADLINE) for call in calls[:3]]
-        expiring = [stub.Rank.future(message(call), timeout=0.4) for call in calls[3:]]
-        time.sleep(0.5)
-        for cancelled in running:
-            cancelled.cancel()
-        for expired in expiring:
-            expired.exception()
-    time.sleep(1.0)
-    wasted, dropped = (server.pairs(what) - before[what] for what in ("wasted", "dropped"))
-    # Each worker may have one run in flight for each of the two moments at which calls died.
+        for call, deadline in ((expiring, 0.5), (cancelled, _LONG_DEADLINE)):
+            before = server.pairs()
+            # Nothing else is queued, so it is not refused.
+            dying = stub.Rank.future(message(call), timeout=deadline)
+            server.pairs_since(before, lambda pairs: pairs["computed"] + pairs["dropped"] > 0)
+            if call is cancelled:
+                dying.cancel()
+            since = server.pairs_since(before, lambda pairs: pairs["computed"] + pairs["dropped"] >= 1000)
+            wasted += since["wasted"]
+            dropped += since["dropped"]
+    # Of each call a run in flight on every worker. The longest pairs run first: hardly more than eight fit into a run.
     most = 2 * workers * 8
     return Check(
         name="pairs run for dead calls",

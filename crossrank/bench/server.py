@@ -3,8 +3,9 @@
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,16 +32,29 @@ class Server:
     metrics: str
     process: psutil.Process
 
-    def pairs(self, what: str) -> float:
+    def pairs(self) -> dict[str, float]:
         """Pairs that it counted as computed, wasted, dropped or cached."""
         with urllib.request.urlopen(self.metrics, timeout=30) as reply:
             families = text_string_to_metric_families(reply.read().decode())
-        return sum(
-            sample.value
+        return {
+            sample.labels["what"]: sample.value
             for family in families
             for sample in family.samples
-            if sample.name == "crossrank_pairs_total" and sample.labels["what"] == what
-        )
+            if sample.name == "crossrank_pairs_total"
+        }
+
+    def pairs_since(self, before: dict[str, float], until: Callable[[dict[str, float]], bool]) -> dict[str, float]:
+        """What it has counted since, once that is so.
+
+        Raises:
+            CrossrankError: it is not so within a minute.
+        """
+        give_up = time.monotonic() + 60
+        while not until(since := {what: now - before[what] for what, now in self.pairs().items()}):
+            if time.monotonic() > give_up:
+                raise CrossrankError(f"the server counted {since} and then nothing for a minute")
+            time.sleep(0.02)
+        return since
 
     def resident_mib(self) -> float:
         """Its resident memory."""

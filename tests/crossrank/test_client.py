@@ -1,8 +1,10 @@
 import asyncio
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import grpc
 import numpy as np
@@ -123,6 +125,18 @@ def test_errors_are_typed(server: str) -> None:
         client.rank("q", ["d"])
 
 
+@contextmanager
+def serving(servicer: ranker_pb2_grpc.RankServiceServicer) -> Iterator[str]:
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    ranker_pb2_grpc.add_RankServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None)
+
+
 class Busy(ranker_pb2_grpc.RankServiceServicer):
     """Refuses the first calls, and says when to come back."""
 
@@ -141,18 +155,41 @@ class Busy(ranker_pb2_grpc.RankServiceServicer):
 @pytest.mark.parametrize(("refusals", "calls", "size"), [(2, 3, 1), (9, 4, 1), (2, 3, 3_000_000)])
 def test_an_overloaded_server_is_asked_again(refusals: int, calls: int, size: int) -> None:
     busy = Busy(refusals)  # type: ignore[abstract]
-    server = grpc.server(futures.ThreadPoolExecutor(2))
-    ranker_pb2_grpc.add_RankServiceServicer_to_server(busy, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        with RankClient(f"127.0.0.1:{port}") as client:
-            if refusals < calls:
-                assert client.rank("q", ["d" * size]) == [{"corpus_id": 0, "score": 1.0}]
-            else:
-                with pytest.raises(Overloaded) as refused:
-                    client.rank("q", ["d"])
-                assert refused.value.retry_after == 0.02
-    finally:
-        server.stop(None)
+    with serving(busy) as target, RankClient(target) as client:
+        if refusals < calls:
+            assert client.rank("q", ["d" * size]) == [{"corpus_id": 0, "score": 1.0}]
+        else:
+            with pytest.raises(Overloaded) as refused:
+                client.rank("q", ["d"])
+            assert refused.value.retry_after == 0.02
     assert busy.calls == calls
+
+
+class Endless(ranker_pb2_grpc.RankServiceServicer):
+    """Refuses each query of a stream, the first one for a while, and then waits until its client goes away."""
+
+    def __init__(self) -> None:
+        self.left = threading.Event()
+
+    def RankStream(  # noqa: N802
+        self, request_iterator: Iterator[ranker_pb2.RankStreamRequest], context: grpc.ServicerContext
+    ) -> Iterator[ranker_pb2.RankStreamResponse]:
+        context.add_callback(self.left.set)
+        code = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+        for number, message in enumerate(request_iterator):
+            error = ranker_pb2.RankStreamError(request_id=message.request.request_id, code=code)
+            if number == 0:
+                error.retry_after.FromMilliseconds(250)
+            yield ranker_pb2.RankStreamResponse(error=error)
+        self.left.wait(30)
+
+
+def test_a_stream_says_when_to_try_again_and_ends_when_its_client_leaves_it() -> None:
+    endless = Endless()  # type: ignore[abstract]
+    with serving(endless) as target, RankClient(target) as client:
+        outcomes = client.rank_many([("q", ["d"]), ("q", ["d"])])
+        errors = [error for _, error in (next(outcomes), next(outcomes)) if isinstance(error, Overloaded)]
+        assert [error.retry_after for error in errors] == [0.25, None]
+        assert not endless.left.is_set()
+        outcomes.close()
+        assert endless.left.wait(10)

@@ -70,3 +70,12 @@ def test_a_bad_request_is_no_dropped_work_and_leaves_the_queue(engine: Engine) -
     assert engine.counts.dropped == before.dropped
     assert engine._admission._arriving == 0
     assert len(asyncio.run(engine.score(work(), 30.0)).values) == 5
+
+
+def test_predictions_learn_from_the_pairs_that_lost_no_text(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned: list[tuple[int, int]] = []
+    monkeypatch.setattr(engine._admission, "learn", lambda text_bytes, tokens: learned.append((text_bytes, tokens)))
+    pairs = [*PAIRS, ("query", "cut " * 500)]
+    sizes = [len(query + document) for query, document in pairs]
+    asyncio.run(engine.score(work(pairs=pairs, sizes=sizes), 30.0))
+    assert learned == [(sum(sizes[:-1]), sum(len(pair.ids) for pair in engine.scorer.tokenizer.encode(PAIRS)))]

@@ -2,15 +2,16 @@
 
 import json
 import signal
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from crossrank.bench.server import Server
 from crossrank.v1 import ranker_pb2_grpc
 from tests.conftest import running_server
 from tests.serve.test_server import request
@@ -21,8 +22,9 @@ Counts = dict[str, float]
 class Served:
     """A server with its metrics."""
 
-    def __init__(self, target: str, port: int) -> None:
+    def __init__(self, target: str, port: int, process: int) -> None:
         self._url = f"http://127.0.0.1:{port}/metrics"
+        self.server = Server(target, self._url, psutil.Process(process))
         self.stub = ranker_pb2_grpc.RankServiceStub(grpc.insecure_channel(target))
 
     def read(self) -> Counts:
@@ -34,14 +36,6 @@ class Served:
                 for sample in family.samples
             }
 
-    def settled(self) -> Counts:
-        """Once the runs in flight are over."""
-        before: Counts = {}
-        while (now := self.read()) != before:
-            before = now
-            time.sleep(0.2)
-        return now
-
 
 @pytest.fixture(scope="module")
 def served(ranker: Path) -> Iterator[Served]:
@@ -49,7 +43,7 @@ def served(ranker: Path) -> Iterator[Served]:
         assert process.stderr is not None
         lines = (json.loads(line) for line in process.stderr)
         port = next(line["port"] for line in lines if line["event"] == "metrics")
-        yield Served(target, port)
+        yield Served(target, port, process.pid)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
 
@@ -79,23 +73,17 @@ def test_equal_pairs_are_computed_once_and_score_the_same(served: Served) -> Non
 
 @pytest.mark.parametrize("way", ["cancel", "deadline"])
 def test_dead_calls_cost_no_more_than_the_runs_in_flight(served: Served, way: str) -> None:
-    before = served.settled()
+    before = served.server.pairs()
     texts = [f"{way} {number} " + "word " * 90 for number in range(600)]
+    dying = served.stub.Rank.future(request(query="dies", texts=texts), timeout=60 if way == "cancel" else 0.5)
+    served.server.pairs_since(before, lambda pairs: pairs["computed"] > 0)
+    surviving = served.stub.Rank.future(request(query="lives", texts=texts[:50]), timeout=60)
     if way == "cancel":
-        calls = [served.stub.Rank.future(request(query=f"{n}", texts=texts), timeout=60) for n in range(4)]
-        time.sleep(0.5)
-        for call in calls:
-            call.cancel()
+        dying.cancel()
     else:
-        calls = [served.stub.Rank.future(request(query=f"{n}", texts=texts), timeout=0.5) for n in range(4)]
-        for call in calls:
-            assert call.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
-    after = served.settled()
-    wasted, computed, dropped = (
-        after[f"crossrank_pairs_total brief {what}"] - before[f"crossrank_pairs_total brief {what}"]
-        for what in ("wasted", "computed", "dropped")
-    )
-    # Calls die one after another, each with a run of two pairs in flight on either worker at most.
-    assert wasted <= len(calls) * 2 * 2
-    assert dropped > 0
-    assert computed + dropped <= 4 * 600
+        assert dying.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert len(surviving.result().results) == 50
+    since = served.server.pairs_since(before, lambda pairs: pairs["computed"] + pairs["dropped"] >= 650)
+    assert since["computed"] + since["dropped"] == 650
+    assert since["dropped"] > 0
+    assert since["wasted"] <= 2 * 2, "more than two workers' runs of two pairs each"
