@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from export.pipeline import ExportReport
+
+# Hypothesis would else fail what takes longer than 200 ms, on a machine that is busy.
+settings.register_profile("no-timing", deadline=None)
+settings.load_profile("no-timing")
 
 HELDOUT = Path(__file__).parent.parent / "train" / "recipes" / "code-search-heldout"
 

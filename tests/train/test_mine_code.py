@@ -14,9 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judgements.judged_set import JudgedSet, read_judged_set
-from train.docstring_sentence import first_sentence
 from train.mine_code import MiningReport, SplitCounts, mine_code, split_modules
-from train.python_functions import PythonFunction, parse_quietly, usable_functions
+from train.python_functions import parse_quietly
 
 BODY = ["total = 0", "for value in values:", "    total += {number}", "return total"]
 
@@ -41,14 +40,6 @@ def two_modules(root: Path) -> Path:
 
 def sides(out: Path) -> tuple[JudgedSet, JudgedSet]:
     return read_judged_set(out / "train"), read_judged_set(out / "dev")
-
-
-def only_function(source: str) -> PythonFunction:
-    source = dedent(source)
-    found, skipped = usable_functions(source, parse_quietly(source))
-    assert not skipped, skipped
-    assert len(found) == 1
-    return found[0]
 
 
 def assert_sound(report: MiningReport, out: Path) -> None:
@@ -107,41 +98,6 @@ def test_a_docstring_asks_for_its_function(tmp_path: Path) -> None:
     assert written["train"] == {"modules": 1, "queries": 2, "documents": 2}
     assert written["dev_modules"] == ["two"]
     assert_sound(report, out)
-
-
-@pytest.mark.parametrize(
-    ("reason", "source"),
-    [
-        ("no docstring", "def f(a):\n    b = a\n    c = b\n    return c\n"),
-        ("fewer than 3 words", function("f", "Add values.")),
-        ("more than 40 words", function("f", "Add " + "many " * 40 + "values.")),
-        ("does not read as English", function("f", "a_b = c_d(e_f) * [1, 2]")),
-        ("does not read as English", function("f", "把所有的 值 加在一起 返回")),
-        ("does not read as English", function("f", "Add up all the \\ud800 values.")),
-        ("boilerplate", function("f", "See the base class for details.")),
-        ("boilerplate", function("f", "Internal helper function only.")),
-        ("trivial", function("f", "Add up all the values.", body=["return sum(values)"])),
-        ("trivial", function("f", "Add up all the values.", body=["# One.", "# Two.", "", "return sum(values)"])),
-        ("trivial", function("f", "Add up all the values.", body=[])),
-        ("trivial", function("f", "Add up all the values.", body=["raise TypeError(", "    1,", "    2,", ")"])),
-        ("trivial", function("f", "Add up all the values.", body=["return super().f(", "    1,", "    2,", ")"])),
-        ("longer than 200 lines", function("f", "Add up all the values.", body=["values += 1"] * 201)),
-        ("is a test", function("test_f", "Add up all the values.")),
-        ("is a test", "class C:\n" + indent(function("testAdding", "Add up all the values."), "    ")),
-        ("dunder", "class C:\n" + indent(function("__add__", "Add up all the values."), "    ")),
-        ("overload", "@typing.overload\n" + function("f", "Add up all the values.")),
-        ("setter", "class C:\n    @f.setter\n" + indent(function("f", "Add up all the values."), "    ")),
-        (
-            "repeats its first docstring sentence",
-            function("f", "Add up the values.", body=["a = 1", "b = 2", "return 'add up the  values!'"]),
-        ),
-    ],
-)
-def test_what_is_no_question_or_no_answer_is_left_out_and_counted(reason: str, source: str) -> None:
-    found, skipped = usable_functions(source, parse_quietly(source))
-    assert found == []
-    assert [count for name, count in skipped.items() if reason in name] == [1]
-    assert skipped.total() == 1
 
 
 def test_files_that_are_not_for_mining_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -262,81 +218,6 @@ def test_several_directories_share_their_modules(tmp_path: Path) -> None:
     plant(tmp_path / "y", {"other.py": function("c", "Ask the third question.", 3)})
     report = mine_code([tmp_path / "x", tmp_path / "y", tmp_path / "y", tmp_path / "y" / "same"], tmp_path / "out")
     assert (report.files, report.functions, report.train.modules, report.train.queries) == (3, 3, 1, 2)
-
-
-@pytest.mark.parametrize(
-    ("docstring", "sentence"),
-    [
-        ("Add values, e.g. two of them. Then stop.", "Add values, e.g. two of them"),
-        ("\n    Add values\n    over lines.\n\n    More.", "Add values over lines"),
-        ("Add :class:`~a.b.Value` to :func:`the sum <a.sum>`.", "Add Value to the sum"),
-        ("Add ``values`` to `this`_ and `that'.", "Add values to this and that"),
-        ("Add *all* of **these** to *args.", "Add all of these to *args"),
-        ("Add L{values} of [a page](http://x.y/z).", "Add values of a page"),
-        ("f(a, b=(1, 2)) -> int\n\nAdd the values.", "Add the values"),
-        ("S.f(a[, b]) -> list of str. Add the values.", "Add the values"),
-        ("f(a)\nf(a, b)\n\nAdd the values.", "Add the values"),
-        ("f -- Add the values.", "Add the values"),
-        ("Add the values\n>>> f(1)\n1", "Add the values"),
-        ("Add the values\n    :param a: one", "Add the values"),
-        ("Add the values\nArgs:\n    a: one", "Add the values"),
-        ("Add the values\n--------------\nMore.", "Add the values"),
-        ("Add the values of::\n\n    a = 1", "Add the values of"),
-        ("Add the values\nReturns nothing else", "Add the values"),
-        ("f(", ""),
-        ("", ""),
-    ],
-)
-def test_the_first_sentence_is_plain_words(docstring: str, sentence: str) -> None:
-    assert first_sentence(docstring, "f") == sentence
-
-
-def test_only_the_docstring_is_taken_out_of_the_source() -> None:
-    found = only_function(
-        '''
-        class Ä:
-            if True:
-                @decorated(
-                    1)
-                @property
-                async def f(self,   a):  # é comment
-                    # before
-                    "Ask for " \\
-                        "the ünusual value."  # behind
-
-                    # after
-                    text = """
-                kept
-                      as it is
-                    """
-                    return  ( text,
-                        a )
-        '''
-    )
-    assert found.qualname == "Ä.f"
-    assert found.sentence == "Ask for the ünusual value"
-    assert found.document == dedent(
-        '''\
-        @decorated(
-            1)
-        @property
-        async def f(self,   a):  # é comment
-            # before
-            # behind
-
-            # after
-            text = """
-                kept
-                      as it is
-                    """
-            return  ( text,
-                a )'''
-    )
-
-
-def test_a_docstring_may_share_its_line() -> None:
-    source = "def f(a):\n\t'''Ask the first question.''' ; b = a\n\tc = b\n\treturn c\n"
-    assert only_function(source).document == "def f(a):\n\tb = a\n\tc = b\n\treturn c"
 
 
 def test_sources_are_decoded_as_they_say_and_never_run(tmp_path: Path) -> None:
