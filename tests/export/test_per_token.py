@@ -34,7 +34,7 @@ def test_rounding_is_off_by_half_a_step_at_most(weight: np.ndarray) -> None:
     assert (np.abs(rounded * scale - weight) <= 0.5001 * scale + 1e-6).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(1, 5), st.sampled_from([2, 7, 32]), st.booleans())
 def test_the_product_is_the_float_product_but_for_rounding(
     seed: int, batch: int, tokens: int, width: int, after_gelu: bool

@@ -94,7 +94,7 @@ def test_an_index_of_no_words(documents: dict[str, str]) -> None:
 
 
 @given(st.dictionaries(st.text(max_size=3), st.text(max_size=20), max_size=5), st.text(max_size=10))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_order_agrees_with_top(documents: dict[str, str], query: str) -> None:
     index = BM25(documents)
     top = index.top({"q": query}, 5)["q"]

@@ -43,7 +43,7 @@ def write(directory: Path, **files: str | bytes) -> Path:
 
 
 @given(judged_sets())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_written_is_read_back(judged: JudgedSet) -> None:
     with tempfile.TemporaryDirectory() as root:
         directory = Path(root) / "new" / "set"

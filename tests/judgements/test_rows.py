@@ -25,7 +25,7 @@ COLUMNS = ["query", "document", "label"]
 
 
 @given(ROWS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_rows_are_read_from_all_formats(rows: list[Row]) -> None:
     values = [(row.query, row.document, row.label) for row in rows]
     with tempfile.TemporaryDirectory() as root:

@@ -10,7 +10,7 @@ VALUES = st.dictionaries(st.text(max_size=3), st.tuples(st.floats(0, 1), st.floa
 
 
 @given(VALUES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_interval_contains_the_mean(values: dict[str, tuple[float, float]]) -> None:
     a, b = ({key: pair[side] for key, pair in values.items()} for side in (0, 1))
     interval = paired_bootstrap(a, b, samples=500)

@@ -16,7 +16,7 @@ RUNS = st.dictionaries(
 
 
 @given(RUNS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_written_is_read_back(run: Run) -> None:
     with tempfile.TemporaryDirectory() as root:
         path = Path(root) / "new" / "a.run"

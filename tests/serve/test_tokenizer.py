@@ -26,7 +26,7 @@ def reference(trained: Path) -> Any:
     return CrossEncoder(str(trained))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=TEXT, document=TEXT)
 def test_ids_are_those_of_sentence_transformers(
     tokenizer: PairTokenizer, reference: Any, query: str, document: str
@@ -44,7 +44,7 @@ def caching(ranker: Path) -> PairTokenizer:
     return PairTokenizer(ranker, 96, cache_size=500)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(TEXT, min_size=1, max_size=4), query=TEXT, limit=st.integers(8, 96))
 def test_pairs_of_kept_documents_are_the_tokenizers_own(
     tokenizer: PairTokenizer, caching: PairTokenizer, texts: list[str], query: str, limit: int
@@ -72,7 +72,7 @@ def test_kept_documents_are_read_once_and_make_room(ranker: Path) -> None:
     assert len(documents._encodings) <= 8, "texts without tokens are kept without end"
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=st.integers(0, 900), query_words=st.integers(1, 120), limit=st.integers(8, 96))
 def test_chunks_cover_the_document_and_fit(tokenizer: PairTokenizer, words: int, query_words: int, limit: int) -> None:
     query = "why " * query_words

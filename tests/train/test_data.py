@@ -15,7 +15,7 @@ WORDS = ("read", "write", "file", "path", "sort", "list", "tree", "node", "date"
 TEXTS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map(" ".join), min_size=1, max_size=25)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(TEXTS, st.integers(0, 4), st.integers(0, 4), st.integers(0, 3))
 def test_a_negative_is_never_judged_nor_near_a_positive(texts: list[str], bm25: int, random: int, seed: int) -> None:
     corpus = {f"d{number}": text for number, text in enumerate(texts)}
