@@ -106,14 +106,12 @@ class RankClient:
             CrossrankError: as `rank`, for the stream as a whole; it has `timeout` seconds for each query.
         """
         requests = stream_requests(self._model, queries, top_n)
-        replies = self._stub.RankStream(iter(requests), timeout=self._timeout * max(1, len(requests)))
         try:
-            for reply in replies:
+            # gRPC cancels a stream that nobody holds any more; grpc.aio does not.
+            for reply in self._stub.RankStream(iter(requests), timeout=self._timeout * max(1, len(requests))):
                 yield stream_outcome(reply, queries, return_documents)
         except grpc.RpcError as error:
             raise_typed(error, self._target)
-        finally:
-            replies.cancel()
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Scores (query, document) pairs.

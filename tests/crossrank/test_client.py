@@ -193,3 +193,17 @@ def test_a_stream_says_when_to_try_again_and_ends_when_its_client_leaves_it() ->
         assert not endless.left.is_set()
         outcomes.close()
         assert endless.left.wait(10)
+
+
+def test_a_stream_that_an_async_client_leaves_ends_too() -> None:
+    endless = Endless()  # type: ignore[abstract]
+
+    async def leave(target: str) -> bool:
+        async with AsyncRankClient(target) as client:
+            outcomes = client.rank_many([("q", ["d"])])
+            await anext(outcomes)
+            await outcomes.aclose()
+            return await asyncio.to_thread(endless.left.wait, 10)
+
+    with serving(endless) as target:
+        assert asyncio.run(leave(target))
