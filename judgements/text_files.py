@@ -2,11 +2,14 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from judgements.errors import JudgementsError
+
+# What happens to a line that is at fault: it is raised, or noted and left out.
+OnBad = Callable[[JudgementsError], None]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -40,24 +43,28 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
     return ((where, line) for where, line in all_lines(path) if line.strip())
 
 
-def json_records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
+def raise_it(error: JudgementsError) -> None:
+    """Refuse the first line that is at fault."""
+    raise error
+
+
+def json_records(path: Path, on_bad: OnBad = raise_it) -> Iterator[tuple[str, dict[str, object]]]:
     """Yield each line of a JSON Lines file as (`path:line`, object).
 
+    Args:
+        path: The file.
+        on_bad: Called with each line that is no JSON object; what it does not raise is left out.
+
     Raises:
-        JudgementsError: The file is empty or not UTF-8, or a line is no JSON object.
+        JudgementsError: The file is empty or not UTF-8, and what `on_bad` raises.
         OSError: The file cannot be read.
     """
     for where, line in numbered_lines(path):
         try:
-            record = json.loads(line, parse_constant=_refuse_constant)
-            # An escaped half of a surrogate pair is legal JSON, but no UTF-8 file can hold it.
-            json.dumps(record, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise JudgementsError(f"{where}: holds half of a surrogate pair; write whole characters.") from None
-        except (ValueError, RecursionError) as error:
-            raise JudgementsError(f"{where}: not JSON ({error}); write one JSON object per line.") from None
-        if not isinstance(record, dict):
-            raise JudgementsError(f"{where}: not a JSON object; write one JSON object per line.")
+            record = _json_object(where, line)
+        except JudgementsError as error:
+            on_bad(error)
+            continue
         yield where, record
 
 
@@ -73,6 +80,20 @@ def written_beside(path: Path) -> Iterator[Path]:
         staged = Path(scratch) / path.name
         yield staged
         staged.replace(path)
+
+
+def _json_object(where: str, line: str) -> dict[str, object]:
+    try:
+        record = json.loads(line, parse_constant=_refuse_constant)
+        # An escaped half of a surrogate pair is legal JSON, but no UTF-8 file can hold it.
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise JudgementsError(f"{where}: holds half of a surrogate pair; write whole characters.") from None
+    except (ValueError, RecursionError) as error:
+        raise JudgementsError(f"{where}: not JSON ({error}); write one JSON object per line.") from None
+    if not isinstance(record, dict):
+        raise JudgementsError(f"{where}: not a JSON object; write one JSON object per line.")
+    return record
 
 
 def _refuse_constant(name: str) -> float:

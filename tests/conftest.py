@@ -27,7 +27,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from train.mine_code import mine_code
     from train.pipeline import train
-    from train.recipe import load_recipe
+    from train.recipe_files import load_recipe
 
     root = tmp_path_factory.mktemp("trained")
     source = root / "source"

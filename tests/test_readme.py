@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crossrank.cli import app
-from judgements.rows import read_rows
+from judgements.examples import read_examples
 from tests.conftest import HELDOUT
 from train.recipe import Recipe
 
@@ -68,8 +68,8 @@ def test_the_python_in_it_runs(server: str, capsys: pytest.CaptureFixture[str]) 
 
 def test_the_counts_of_the_two_cases() -> None:
     recipes = HELDOUT.parent
-    assert len(read_rows(recipes / "code-search-ratings.jsonl")) == 45
-    assert len(read_rows(recipes / "outdoor-skills.jsonl")) == 18
+    assert len(list(read_examples(recipes / "code-search-ratings.jsonl"))) == 45
+    assert len(list(read_examples(recipes / "outdoor-skills.jsonl"))) == 18
 
 
 def test_no_placeholder_is_left() -> None:

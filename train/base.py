@@ -1,5 +1,6 @@
 """The model that training starts from."""
 
+import hashlib
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -44,6 +45,12 @@ def locate_base(base: str) -> str:
     if sha256_of(directory / "model.safetensors") != _PACKAGED_SHA256:
         raise UsageError(f"the weights in the package {PACKAGED_BASE} are not the ones that were published")
     return str(directory)
+
+
+def model_digest(path: str) -> str:
+    """What tells a model from another: the hash of a directory's configuration and weights, or a Hugging Face id."""
+    files = sorted(file for file in Path(path).glob("*") if file.name == "config.json" or file.suffix == ".safetensors")
+    return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest() if files else path
 
 
 def is_bi_encoder(base: str) -> bool:

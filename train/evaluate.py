@@ -1,9 +1,7 @@
-"""How well a ranker orders candidates, beside the orders that need no training."""
+"""How well systems order the same candidates."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +10,6 @@ from judgements.judged_set import Candidates, JudgedSet
 from judgements.metrics import MEASURES, evaluate, mean
 from judgements.significance import Interval, paired_bootstrap
 from judgements.trec_run import Ranking
-from serve.errors import UsageError
-from serve.manifest import MANIFEST_PATH
-from serve.scorer import Scorer
-from train.base import is_bi_encoder, open_cross_encoder
-from train.data import dev_set
-from train.orders import first_stage, predict, rerank, untrained_orders
-
-METRICS_FILE = "metrics.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,53 +76,3 @@ def compare_systems(judged: JudgedSet, rankings: Mapping[str, Ranking], candidat
     per_query = {system: evaluate(judged.qrels, ranking) for system, ranking in rankings.items()}
     queries = len(next(iter(per_query.values()))["nDCG@10"])
     return Evaluation(queries, candidate_recall(judged, candidates), per_query)
-
-
-def evaluate_model(
-    model: str,
-    data: Path,
-    *,
-    variant: str | None = None,
-    base: str | None = None,
-    step: Callable[[str], None] = lambda name: None,
-) -> Evaluation:
-    """Evaluates a cross-encoder, in PyTorch, or a ranker, as it is served.
-
-    Args:
-        model: a directory, a Hugging Face id, or a ranker's directory.
-        data: a judged set; without candidates of its own it gets BM25's and the base's best 50.
-        variant: of a ranker; by default the one that is served.
-        base: a bi-encoder whose cosine order is shown too; by default the one that `metrics.json` of the model names.
-        step: called with the name of each step as it begins.
-
-    Raises:
-        UsageError, InvalidRanker: the model or the data cannot be used.
-        judgements.errors.JudgementsError: a line of the data is at fault.
-    """
-    judged = dev_set(data)
-    is_ranker = (Path(model) / MANIFEST_PATH).is_file()
-    if variant is not None and not is_ranker:
-        raise UsageError(f"--variant {variant}: {model} is no ranker, so it has no variants; export it first")
-    if not is_ranker and is_bi_encoder(model):
-        raise UsageError(f"{model} is no cross-encoder: it has no head for a score; train one from it first")
-    bi_encoder = _recorded_bi_encoder(Path(model)) if base is None else base if is_bi_encoder(base) else None
-    step("find and order the candidates without the model")
-    candidates = judged.candidates or first_stage(judged, bi_encoder)
-    before = untrained_orders(judged, candidates, bi_encoder)
-    step(f"order them with {model}")
-    if is_ranker:
-        with Scorer.open(model, variant=variant) as scorer:
-            tuned = rerank(judged, candidates, scorer.predict)
-    else:
-        opened = open_cross_encoder(model)
-        tuned = rerank(judged, candidates, lambda pairs: predict(opened, pairs))
-    return compare_systems(judged, {Path(model).name: tuned, **before}, candidates)
-
-
-def _recorded_bi_encoder(model: Path) -> str | None:
-    """The bi-encoder that a model of ours was trained from, if it was one and is still to be had."""
-    try:
-        base = json.loads((model / METRICS_FILE).read_text(encoding="utf-8"))["base"]
-        return base if is_bi_encoder(base) else None
-    except (OSError, ValueError, KeyError, TypeError):  # UsageError, for a base that is gone, is a ValueError
-        return None

@@ -1,11 +1,10 @@
-"""The losses that a recipe can name."""
+"""The losses that a recipe can name; all but two are those of sentence-transformers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from sentence_transformers.cross_encoder import fit_mixin
-from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
+from sentence_transformers.cross_encoder import fit_mixin, losses
 from sentence_transformers.util import batch_to_device, fullname
 from torch import nn
 
@@ -34,10 +33,51 @@ class FitMixinLoss(fit_mixin.FitMixinLoss):  # type: ignore[misc,unused-ignore]
         return {"loss_fct": fullname(self.loss_fct), "activation_fn": fullname(self.activation_fn)}
 
 
+class CrossEntropyLoss(losses.MultipleNegativesRankingLoss):  # type: ignore[misc,unused-ignore]
+    """Softmax cross-entropy of a relevant document against its own negatives, none of the batch.
+
+    Localized contrastive estimation (Gao, Dai and Callan 2021, "Rethink Training of BERT Rerankers in Multi-Stage
+    Retrieval Pipeline"). The `CrossEntropyLoss` of sentence-transformers is for classes, of which a ranker has none.
+    """
+
+    def get_in_batch_negatives(self, anchors: Sequence[str], candidates: Sequence[Sequence[str]]) -> Iterator[Any]:
+        """None."""
+        return iter(())
+
+
 def make_loss(model: Any, wanted: Loss) -> nn.Module:
     """The loss of a recipe on a `CrossEncoder`."""
     activation = activation_module(wanted.activation)
-    if wanted.name == "fit":
-        return FitMixinLoss(model, nn.BCEWithLogitsLoss(), activation_fn=activation)
-    loss: nn.Module = BinaryCrossEntropyLoss(model, activation_fn=activation)
+    kind, arguments = _KINDS[wanted.name](wanted)
+    loss: nn.Module = kind(model, activation_fn=activation, **arguments)
     return loss
+
+
+def _binary_cross_entropy(wanted: Loss) -> tuple[Any, dict[str, Any]]:
+    weight = None if wanted.pos_weight is None else torch.tensor(wanted.pos_weight)
+    return losses.BinaryCrossEntropyLoss, {"pos_weight": weight}
+
+
+def _multiple_negatives(wanted: Loss) -> dict[str, Any]:
+    return {"num_negatives": wanted.in_batch_negatives, "scale": wanted.scale}
+
+
+_KINDS: dict[str, Any] = {
+    "binary_cross_entropy": _binary_cross_entropy,
+    "fit": lambda wanted: (FitMixinLoss, {"loss_fct": nn.BCEWithLogitsLoss()}),
+    "mse": lambda wanted: (losses.MSELoss, {}),
+    "margin_mse": lambda wanted: (losses.MarginMSELoss, {}),
+    "cross_entropy": lambda wanted: (CrossEntropyLoss, {"scale": 1.0}),
+    "multiple_negatives_ranking": lambda wanted: (losses.MultipleNegativesRankingLoss, _multiple_negatives(wanted)),
+    "cached_multiple_negatives_ranking": lambda wanted: (
+        losses.CachedMultipleNegativesRankingLoss,
+        {**_multiple_negatives(wanted), "mini_batch_size": wanted.mini_batch_size},
+    ),
+    "lambda_loss": lambda wanted: (losses.LambdaLoss, {"mini_batch_size": wanted.mini_batch_size}),
+    "list_net": lambda wanted: (losses.ListNetLoss, {"mini_batch_size": wanted.mini_batch_size}),
+    "list_mle": lambda wanted: (
+        losses.ListMLELoss,
+        {"mini_batch_size": wanted.mini_batch_size, "respect_input_order": False},
+    ),
+    "rank_net": lambda wanted: (losses.RankNetLoss, {"mini_batch_size": wanted.mini_batch_size}),
+}

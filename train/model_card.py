@@ -24,15 +24,21 @@ def describe(model: Any, recipe: Recipe) -> None:
     card.base_model_revision = None
 
 
-def append_results(card: Path, recipe: Recipe, history: History, evaluation: Evaluation | None) -> None:
-    """Puts the run and its evaluation before the card's training details."""
+def append_results(
+    card: Path,
+    recipe: Recipe,
+    history: History,
+    evaluations: Mapping[str, Evaluation],
+    verdict: str | None,
+) -> None:
+    """Puts the run, its evaluations by name and its verdict before the card's training details."""
     text = card.read_text(encoding="utf-8")
     before, heading, after = text.partition(_HEADING)
-    section = "\n".join(_section(recipe, history, evaluation))
+    section = "\n".join(_section(recipe, history, evaluations, verdict))
     card.write_text(f"{before}{section}\n\n{heading}{after}", encoding="utf-8")
 
 
-def _section(recipe: Recipe, history: History, evaluation: Evaluation | None) -> list[str]:
+def _section(recipe: Recipe, history: History, evaluations: Mapping[str, Evaluation], verdict: str | None) -> list[str]:
     applied = [rate for _, _, rate in history.losses]
     lines = [
         "## Training Run",
@@ -44,24 +50,27 @@ def _section(recipe: Recipe, history: History, evaluation: Evaluation | None) ->
         f"- Loss: {history.losses[0][1]:.4f} at the first report, {history.losses[-1][1]:.4f} at the last",
         "",
         "![loss](loss.png)",
-    ]
-    if evaluation is None:
-        return [*lines, "", "It was not evaluated: the recipe names no dev set."]
-    first = next(iter(evaluation.per_query))
-    lines += [
         "",
         "## Evaluation",
         "",
-        f"{evaluation.queries} held-out queries; {evaluation.recall:.1%} of the relevant documents are among the "
-        "candidates, which are the same for every order. Differences are paired, with 95% bootstrap intervals.",
-        "",
-        "| order | " + " | ".join(MEASURES) + " | nDCG@10 of the tuned model to it |",
-        "|---|" + "---:|" * (len(MEASURES) + 1),
+        f"Verdict: {verdict}." if verdict else "It was not evaluated: nothing could be held out.",
     ]
-    for system in evaluation.per_query:
-        gap = "" if system == first else str(evaluation.difference(first, system))
-        lines.append(f"| {system} | {_cells(evaluation.means(system))} | {gap} |")
-    return [*lines, "", "![nDCG@10](ndcg.png)"]
+    for name, evaluation in evaluations.items():
+        first = next(iter(evaluation.per_query))
+        lines += [
+            "",
+            f"### {name}",
+            "",
+            f"{evaluation.queries} held-out queries; {evaluation.recall:.1%} of the relevant documents are among the "
+            "candidates, which are the same for every order. Differences are paired, with 95% bootstrap intervals.",
+            "",
+            f"| order | {' | '.join(MEASURES)} | nDCG@10 of {first} less it |",
+            "|---|" + "---:|" * (len(MEASURES) + 1),
+        ]
+        for system in evaluation.per_query:
+            gap = "" if system == first else str(evaluation.difference(first, system))
+            lines.append(f"| {system} | {_cells(evaluation.means(system))} | {gap} |")
+    return [*lines, "", "![nDCG@10](ndcg.png)"] if verdict else lines
 
 
 def _cells(means: Mapping[str, float]) -> str:

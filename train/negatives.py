@@ -1,38 +1,70 @@
 """Negatives for queries whose judgements name only what is relevant."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from judgements.bm25 import BM25
 from judgements.judged_set import JudgedSet
 from judgements.near_duplicates import is_near_duplicate
+from judgements.trec_run import Ranking
+from train.orders import Predict, nearest
 from train.recipe import Negatives
 
+# A scorer that need not find the hardest looks at so many for each one wanted.
+_LOOKED_AT = 4
 
-def mine_negatives(judged: JudgedSet, wanted: Negatives, seed: int) -> dict[str, list[str]]:
-    """Draws BM25 hard negatives and random ones for every query.
+
+def mine_negatives(
+    judged: JudgedSet, wanted: Negatives, seed: int, *, run: Ranking | None = None, score: Predict | None = None
+) -> dict[str, list[str]]:
+    """Draws negatives for every query: from BM25's list, a bi-encoder's, a run's, and at random.
 
     Never a judged document of the query, and never a near-duplicate of one of its relevant documents: such a
-    "negative" would teach the model that the right answer is wrong.
+    "negative" would teach the model that the right answer is wrong. With a scorer and a margin, what it places near
+    or above the best relevant document is taken for an unjudged answer and left out too.
+
+    Args:
+        judged: queries, documents and judgements.
+        wanted: how many, and from where.
+        seed: of the draws.
+        run: the ranking behind `wanted.run`.
+        score: scores of pairs by `wanted.scorer`.
 
     Returns:
         Document ids for each query id; fewer than wanted where the corpus has no more.
     """
     draw = random.Random(seed)
-    hard: dict[str, list[str]] = {}
+    depth = wanted.range_max + max((len(judged.qrels.get(query_id, ())) for query_id in judged.queries), default=0)
+    lists: list[tuple[Ranking, int]] = []
     if wanted.bm25:
-        depth = wanted.depth + max(len(judged.qrels.get(query_id, ())) for query_id in judged.queries)
-        hard = BM25(judged.corpus).top(judged.queries, depth)
+        lists.append((BM25(judged.corpus).top(judged.queries, depth), wanted.bm25))
+    if wanted.bi_encoder:
+        lists.append((nearest(judged, wanted.bi_encoder_model, depth), wanted.bi_encoder))
+    if wanted.run:
+        lists.append((run or {}, wanted.run))
     everything = list(judged.corpus)
     negatives: dict[str, list[str]] = {}
     for query_id in judged.queries:
         excluded = set(judged.qrels.get(query_id, ()))
-        positives = [judged.corpus[doc_id] for doc_id in judged.positives(query_id)]
-        near = [doc_id for doc_id in hard.get(query_id, []) if doc_id not in excluded][: wanted.depth]
-        draw.shuffle(near)
-        far = iter(draw.sample(everything, min(len(everything), 20 * (wanted.random + 1))))
+        positives = [judged.corpus[doc_id] for doc_id in sorted(judged.positives(query_id))]
+        found: list[tuple[list[str], int]] = []
+        for ranking, number in lists:
+            near = [doc_id for doc_id in ranking.get(query_id, []) if doc_id not in excluded]
+            near = near[wanted.range_min : wanted.range_max]
+            draw.shuffle(near)
+            found.append((near if wanted.hardest else near[: _LOOKED_AT * number] if score else near, number))
+        if score:
+            kept = _scored(judged, query_id, sorted(set(chain.from_iterable(near for near, _ in found))), wanted, score)
+            found = [
+                (sorted(set(near) & kept.keys(), key=lambda doc_id: -kept[doc_id]), number)
+                if wanted.hardest
+                else ([doc_id for doc_id in near if doc_id in kept], number)
+                for near, number in found
+            ]
+        far = draw.sample(everything, min(len(everything), 20 * (wanted.random + 1)))
         chosen: list[str] = []
-        for source, number in ((iter(near), wanted.bm25), (far, wanted.random)):
+        for source, number in (*found, (far, wanted.random)):
             for doc_id in _usable(source, judged, positives, excluded):
                 if number == 0:
                     break
@@ -43,7 +75,19 @@ def mine_negatives(judged: JudgedSet, wanted: Negatives, seed: int) -> dict[str,
     return negatives
 
 
-def _usable(source: Iterator[str], judged: JudgedSet, positives: list[str], excluded: set[str]) -> Iterator[str]:
+def _scored(
+    judged: JudgedSet, query_id: str, doc_ids: Sequence[str], wanted: Negatives, score: Predict
+) -> dict[str, float]:
+    """What may be a negative, with its score."""
+    relevant = sorted(judged.positives(query_id))
+    query = judged.queries[query_id]
+    scores = score([(query, judged.corpus[doc_id]) for doc_id in (*relevant, *doc_ids)]).tolist()
+    highest = max(scores[: len(relevant)], default=float("inf")) - (wanted.margin or 0.0)
+    found = zip(doc_ids, scores[len(relevant) :], strict=True)
+    return {doc_id: value for doc_id, value in found if wanted.margin is None or value < highest}
+
+
+def _usable(source: Sequence[str], judged: JudgedSet, positives: Sequence[str], excluded: set[str]) -> Iterator[str]:
     for doc_id in source:
         text = judged.corpus[doc_id]
         if doc_id not in excluded and not any(is_near_duplicate(text, positive) for positive in positives):

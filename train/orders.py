@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from torch import nn
 
 from judgements.bm25 import BM25
 from judgements.judged_set import Candidates, JudgedSet
-from judgements.trec_run import Ranking, ranking_from_scores
+from judgements.trec_run import Ranking, Run, ranking_from_scores
 from train.base import locate_base
 
 _DEPTH = 50
@@ -29,7 +30,7 @@ def first_stage(judged: JudgedSet, base: str | None, *, depth: int = _DEPTH) -> 
     """
     lists = [BM25(judged.corpus).top(judged.queries, depth)]
     if base:
-        lists.append(_nearest(judged, base, depth))
+        lists.append(nearest(judged, base, depth))
     candidates: Candidates = {}
     for query_id in judged.queries:
         ranked = [found.get(query_id, []) for found in lists]
@@ -37,6 +38,16 @@ def first_stage(judged: JudgedSet, base: str | None, *, depth: int = _DEPTH) -> 
         interleaved = [ids[place] for place in range(places) for ids in ranked if place < len(ids)]
         candidates[query_id] = list(dict.fromkeys(interleaved))
     return candidates
+
+
+def nearest(judged: JudgedSet, bi_encoder: str, depth: int) -> Ranking:
+    """The `depth` documents of the corpus that are nearest to each query by a bi-encoder's cosine."""
+    queries, documents = _embed(judged.queries, judged.corpus, bi_encoder)
+    ids = list(judged.corpus)
+    return {
+        query_id: [ids[row] for row in np.argsort(-(documents @ vector), kind="stable")[:depth]]
+        for query_id, vector in queries.items()
+    }
 
 
 def untrained_orders(judged: JudgedSet, candidates: Candidates, bi_encoder: str | None) -> dict[str, Ranking]:
@@ -48,20 +59,20 @@ def untrained_orders(judged: JudgedSet, candidates: Candidates, bi_encoder: str 
 
 
 def predict(model: Any, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-    """Scores pairs in PyTorch; float32, shape [len(pairs)]."""
-    scores: NDArray[np.float32] = model.predict(list(pairs), batch_size=_PREDICT_BATCH, show_progress_bar=False)
+    """The logits of pairs in PyTorch; float32, shape [len(pairs)]."""
+    scores: NDArray[np.float32] = model.predict(
+        list(pairs), batch_size=_PREDICT_BATCH, show_progress_bar=False, activation_fn=nn.Identity()
+    )
     return scores
 
 
-def rerank(judged: JudgedSet, candidates: Candidates, predict: Predict) -> Ranking:
-    """The candidates of every query in the order of a cross-encoder's scores."""
+def score_candidates(judged: JudgedSet, candidates: Candidates, predict: Predict) -> Run:
+    """A cross-encoder's scores of the candidates of every query."""
     pairs = [
         (judged.queries[query_id], judged.corpus[doc_id]) for query_id, ids in candidates.items() for doc_id in ids
     ]
     scores = iter(predict(pairs).tolist())
-    return ranking_from_scores(
-        {query_id: {doc_id: next(scores) for doc_id in ids} for query_id, ids in candidates.items()}
-    )
+    return {query_id: {doc_id: next(scores) for doc_id in ids} for query_id, ids in candidates.items()}
 
 
 def bm25_order(judged: JudgedSet, candidates: Candidates) -> Ranking:
@@ -84,15 +95,6 @@ def cosine_order(judged: JudgedSet, candidates: Candidates, base: str) -> Rankin
             if ids
         }
     )
-
-
-def _nearest(judged: JudgedSet, base: str, depth: int) -> Ranking:
-    queries, documents = _embed(judged.queries, judged.corpus, base)
-    ids = list(judged.corpus)
-    return {
-        query_id: [ids[row] for row in np.argsort(-(documents @ vector), kind="stable")[:depth]]
-        for query_id, vector in queries.items()
-    }
 
 
 def _embed(

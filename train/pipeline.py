@@ -1,39 +1,39 @@
-"""Training, step by step: data, base, fine-tune, evaluate, write."""
+"""Training, step by step: data, base, the orders before, fine-tune, evaluate, judge, write."""
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import asdict
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
-from judgements.judged_set import Candidates
-from judgements.trec_run import Ranking
+from judgements.errors import JudgementsError
+from judgements.examples import grouped
+from judgements.metrics import evaluate, mean
+from judgements.trec_run import ranking_from_scores
+from serve.errors import UsageError
 from serve.swap import new_directory
-from train.base import device_name, is_bi_encoder, open_base, usable_precision
-from train.data import dev_set, training_rows
-from train.evaluate import METRICS_FILE, Evaluation, compare_systems
-from train.fine_tune import History, Progress, fine_tune
-from train.model_card import append_results, describe
-from train.orders import first_stage, predict, rerank, untrained_orders
-from train.plots import plot_loss, plot_quality
+from train import processes
+from train.base import open_base, usable_precision
+from train.cross_validation import cross_validate
+from train.dataset import is_training_set, open_training_set, write_training_set
+from train.fine_tune import Progress, fine_tune
+from train.held_out import HeldOut, Measured, from_examples, hold_out, measure, open_held_out
+from train.model_card import describe
+from train.orders import predict, score_candidates
 from train.recipe import Recipe
+from train.result import TrainingReport, write_result
+from train.run_directory import RunDirectory, open_run
+from train.screening import Screen, Screening
+from train.sources import examples_of, has_few_queries
+from train.teacher import CACHE_FILE, Teacher
+from train.verdict import MEASURE, judge
 
-RECIPE_FILE = "recipe.toml"
+_SCREENING_FILE = "screening.json"
+_CROSS_VALIDATION_FILE = "cross-validation.json"
 
-_TOOLS = ("crossrank", "torch", "transformers", "sentence-transformers")
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingReport:
-    """What a run gave; `evaluation` is None where the recipe names no dev set."""
-
-    directory: Path
-    rows: int
-    history: History
-    evaluation: Evaluation | None
+Step = Callable[[str], None]
 
 
 def train(
@@ -41,72 +41,150 @@ def train(
     out: Path,
     *,
     force: bool = False,
-    step: Callable[[str], None] = lambda name: None,
-    progress: Progress = lambda number, steps, loss: None,
-) -> TrainingReport:
+    stop_after: float | None = None,
+    step: Step = lambda name: None,
+    progress: Progress = lambda number, steps, loss, quality: None,
+) -> TrainingReport | None:
     """Runs a recipe and writes a directory that sentence-transformers opens.
 
-    Beside the model it holds a model card, the resolved recipe (`recipe.toml`), `metrics.json` and plots.
+    Beside the model it holds a model card, the resolved recipe (`recipe.toml`), `metrics.json`, `report.html`, plots
+    and TensorBoard's `runs/`. A run that was stopped or killed goes on from its last checkpoint.
 
     Args:
-        recipe: see `train.recipe.load_recipe`.
+        recipe: see `train.recipe_files.load_recipe`.
         out: the directory to write.
-        force: whether an existing one is replaced.
-        step: called with the name of each step as it begins.
+        force: whether an existing one, or another run that was not finished, is replaced.
+        stop_after: seconds of training after which the run stops, to be gone on with.
+        step: called with the name of each step as it begins, and with what should be known of the data.
         progress: called while the model learns.
 
+    Returns:
+        What it gave; None in all but the first of several processes.
+
     Raises:
+        Stopped: it was stopped before its end.
         UsageError: the recipe, its data or the target cannot be used.
         judgements.errors.JudgementsError: a line of the data is at fault.
     """
+    if not processes.is_first():
+        processes.wait_for_all()
+        run = open_run(out, recipe, force=False)
+        fine_tune(open_base(recipe), open_training_set(run.data, recipe.seed), recipe, run)
+        return None
+    if processes.count() > 1 and stop_after:
+        raise UsageError("several processes cannot be stopped by the clock; leave --stop-after out")
     with new_directory(out, force=force) as directory:
+        run = open_run(out, recipe, force=force)
         step("read the judgements")
-        rows = training_rows(recipe)
-        dev = dev_set(recipe.data.dev) if recipe.data.dev else None
+        dev, guards = _held_out(recipe)
+        teacher = _teacher(recipe, out)
+        screening = _prepare(recipe, run, [*([dev] if dev else []), *guards], teacher, step)
+        examples = open_training_set(run.data, recipe.seed)
+        measured = None if dev else _cross_validated(recipe, run, guards, teacher, step)
         step(f"open {recipe.base}")
         model = open_base(recipe)
         describe(model, recipe)
-        candidates: Candidates = {}
-        before: dict[str, Ranking] = {}
-        if dev:
-            step("order the held-out candidates without training")
-            bi_encoder = recipe.base if is_bi_encoder(recipe.base) else None
-            candidates = dev.candidates or first_stage(dev, bi_encoder)
-            before = untrained_orders(dev, candidates, bi_encoder)
-            if not bi_encoder:
-                before["base, untuned"] = rerank(dev, candidates, lambda pairs: predict(model, pairs))
-        step(f"train on {len(rows)} pairs, {usable_precision(recipe.training)}")
-        history = fine_tune(model, rows, recipe, progress)
-        evaluation = None
-        if dev:
-            step("order them with the tuned model")
-            tuned = rerank(dev, candidates, lambda pairs: predict(model, pairs))
-            evaluation = compare_systems(dev, {"tuned": tuned, **before}, candidates)
+        for held_out in (*([dev] if dev else []), *guards):
+            step(f"order {held_out.name} without training")
+            held_out.order_before(model, recipe.base, run.path / f"before-{held_out.name}.json")
+        step(f"train on {examples.pairs} pairs, {usable_precision(recipe.training)}")
+        processes.wait_for_all()
+        look = partial(_quality, dev, model) if dev and recipe.training.eval_steps else None
+        history = fine_tune(model, examples, recipe, run, progress=progress, look=look, stop_after=stop_after)
+        if dev or guards:
+            step("order what is held out with the tuned model")
+        measured = _measured(dev, model) if dev else measured
+        others = [_measured(guard, model) for guard in guards]
+        verdict = None
+        if measured:
+            verdict = judge(
+                measured.evaluation,
+                measured.held_out.reference,
+                level=recipe.evaluation.level,
+                folds=measured.folds,
+                guards={other.held_out.name: (other.evaluation, other.held_out.reference) for other in others},
+            )
         step("write the model")
-        _write(directory, model, recipe, len(rows), history, evaluation)
-    return TrainingReport(out, len(rows), history, evaluation)
+        report = TrainingReport(out, examples.pairs, screening, history, measured, others, verdict)
+        write_result(directory, model, recipe, run, examples, report)
+    run.remove()
+    return report
 
 
-def _write(
-    directory: Path, model: Any, recipe: Recipe, rows: int, history: History, evaluation: Evaluation | None
-) -> None:
-    model.save_pretrained(str(directory), safe_serialization=True)
-    append_results(directory / "README.md", recipe, history, evaluation)
-    plot_loss(history, directory / "loss.png")
-    if evaluation:
-        plot_quality(evaluation, directory / "ndcg.png")
-    (directory / RECIPE_FILE).write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)), "utf-8")
-    metrics = {
-        "recipe": recipe.name,
-        "base": recipe.base,
-        "device": device_name(),
-        "tools": {tool: version(tool) for tool in _TOOLS},
-        "rows": rows,
-        "steps": history.steps,
-        "pairs": history.pairs,
-        "seconds": round(history.seconds, 1),
-        "precision": history.precision,
-        "losses": [{"step": step, "loss": loss, "learning_rate": rate} for step, loss, rate in history.losses],
-        "evaluation": evaluation.to_json() if evaluation else None,
-    }
-    (directory / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+def _held_out(recipe: Recipe) -> tuple[HeldOut | None, list[HeldOut]]:
+    """The set that the verdict is on, where it is not found by cross-validation, and the guards."""
+    limit = recipe.evaluation.max_queries
+    guards = [open_held_out(path, limit, recipe.seed) for path in recipe.data.guard]
+    if recipe.data.dev:
+        return open_held_out(recipe.data.dev, limit, recipe.seed), guards
+    if has_few_queries(recipe, recipe.evaluation.cross_validate_below):
+        return None, guards
+    screen = Screen(recipe.data, [guard.judged for guard in guards])
+    examples = chain.from_iterable(examples_of(source, recipe, screen) for source in recipe.data.train)
+    return hold_out(examples, limit, recipe.seed), guards
+
+
+def _teacher(recipe: Recipe, out: Path) -> Teacher | None:
+    wanted = recipe.distillation
+    if wanted.teacher is None:
+        return None
+    return Teacher(wanted, wanted.cache or out.resolve().parent / CACHE_FILE, recipe.max_length)
+
+
+def _prepare(
+    recipe: Recipe, run: RunDirectory, held_out: list[HeldOut], teacher: Teacher | None, step: Step
+) -> Screening:
+    """Screens the training data and writes them for the loss, where an earlier start has not done so."""
+    kept = run.path / _SCREENING_FILE
+    if is_training_set(run.data) and kept.is_file():
+        return Screening(**json.loads(kept.read_text(encoding="utf-8")))
+    screen = Screen(recipe.data, [held.judged for held in held_out])
+    parts = (
+        (source.weight, teacher.relabel(examples) if teacher else examples)
+        for source in recipe.data.train
+        for examples in (examples_of(source, recipe, screen),)
+    )
+    try:
+        write_training_set(parts, recipe.loss, run.data, scored=teacher is not None)
+    except (UsageError, JudgementsError):
+        screen.check(nothing_left=True)
+        raise
+    screen.check()
+    kept.write_text(json.dumps(asdict(screen.found)), encoding="utf-8")
+    for sentence in screen.found.sentences():
+        step(sentence)
+    return screen.found
+
+
+def _cross_validated(
+    recipe: Recipe, run: RunDirectory, guards: list[HeldOut], teacher: Teacher | None, step: Step
+) -> Measured | None:
+    screen = Screen(recipe.data, [guard.judged for guard in guards])
+    found = chain.from_iterable(examples_of(source, recipe, screen) for source in recipe.data.train)
+    try:
+        examples = grouped(found)
+        held_out = from_examples("cross-validation", examples)
+    except (UsageError, JudgementsError) as error:
+        step(f"not cross-validated: {error}")
+        return None
+    kept = run.path / _CROSS_VALIDATION_FILE
+    if kept.is_file():
+        told = json.loads(kept.read_text(encoding="utf-8"))
+    else:
+        relabel = teacher.relabel if teacher else lambda examples: examples
+        scores, folds = cross_validate(recipe, examples, held_out, relabel, step)
+        told = {"scores": scores, "folds": folds}
+        kept.write_text(json.dumps(told), encoding="utf-8")
+    held_out.order_before(open_base(recipe), recipe.base, run.path / f"before-{held_out.name}.json")
+    return measure(held_out, told["scores"], folds=told["folds"])
+
+
+def _quality(held_out: HeldOut, model: Any) -> float:
+    model.eval()
+    scores = score_candidates(held_out.judged, held_out.candidates, partial(predict, model))
+    model.train()
+    return mean(evaluate(held_out.judged.qrels, ranking_from_scores(scores), [MEASURE])[MEASURE])
+
+
+def _measured(held_out: HeldOut, model: Any) -> Measured:
+    return measure(held_out, score_candidates(held_out.judged, held_out.candidates, partial(predict, model)))

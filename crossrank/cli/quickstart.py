@@ -16,7 +16,7 @@ import typer
 
 from crossrank.cli.export import show_report
 from crossrank.cli.output import needs, print_json, print_step, print_table
-from crossrank.cli.train import progress_bar, show_mining, show_training, show_verdicts
+from crossrank.cli.train import note_of, progress_bar, show_mining, show_training, show_verdicts
 from crossrank.client import RankClient
 from crossrank.v1 import ranker_pb2
 from serve.errors import CrossrankError
@@ -44,7 +44,7 @@ def quickstart(
     """Mine the standard library, train, evaluate, export, serve and rank: offline, in minutes, on a CPU."""
     with needs("all"):
         import export.pipeline  # noqa: F401
-        from train.evaluate import METRICS_FILE
+        from train.result import METRICS_FILE
     out.mkdir(parents=True, exist_ok=True)
     # With --json, standard output holds one document; what each step made is in its directory.
     show: Show = (lambda table, report: None) if as_json else (lambda table, report: table(report))
@@ -96,7 +96,7 @@ def _choose_dev(out: Path) -> None:
 def _train(out: Path, show: Show) -> None:
     import train
     from train.pipeline import train as run
-    from train.recipe import load_recipe
+    from train.recipe_files import load_recipe
 
     if (out / "model").exists():
         print_step(f"3/6 trained already: {out / 'model'}")
@@ -110,7 +110,7 @@ def _train(out: Path, show: Show) -> None:
             recipe,
             out / "model",
             step=print_step,
-            progress=lambda number, steps, loss: bar(number, steps, f"loss {loss:.4f}"),
+            progress=lambda number, steps, loss, quality: bar(number, steps, note_of(loss, quality)),
         )
     show(show_training, report)
 

@@ -10,14 +10,14 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from crossrank.cli.output import console, needs, print_json, print_step, print_table
-from serve.errors import UsageError
+from serve.errors import CrossrankError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from train.evaluate import Evaluation
     from train.mine_code import MiningReport
-    from train.pipeline import TrainingReport
+    from train.result import TrainingReport
 
 
 def mine_code(
@@ -46,43 +46,62 @@ def mine_code(
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="TOML file.")],
+    recipe: Annotated[Path | None, typer.Argument(help="TOML file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory to write. Default: the recipe's name.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the directory if it exists.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the directory, or another unfinished run, if there is one.")
+    ] = False,
+    stop_after: Annotated[
+        float | None, typer.Option(min=0, metavar="MINUTES", help="Stop then; the same command goes on from there.")
+    ] = None,
+    require_better: Annotated[
+        bool, typer.Option("--require-better", help="Exit with 3 unless the verdict is that the training helped.")
+    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Print every key of a recipe, and nothing else.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Fine-tune a cross-encoder as a recipe says, and evaluate it beside the orders that need no training."""
+    """Fine-tune a cross-encoder as a recipe says, and judge whether that helped."""
     with needs("train"):
         from train.pipeline import train as run
-        from train.recipe import load_recipe
+        from train.recipe_files import explain as explained
+        from train.recipe_files import load_recipe
+    if explain:
+        show_keys(explained(), as_json)
+        return
+    if recipe is None:
+        raise UsageError("give a recipe, a TOML file; --explain prints what it may hold")
     loaded = load_recipe(recipe, overrides or ())
     with progress_bar("train") as show:
         report = run(
             loaded,
             out or Path(loaded.name),
             force=force,
+            stop_after=None if stop_after is None else 60 * stop_after,
             step=print_step,
-            progress=lambda number, steps, loss: show(number, steps, f"loss {loss:.4f}"),
+            progress=lambda number, steps, loss, quality: show(number, steps, note_of(loss, quality)),
         )
+    if report is None:
+        return
     if as_json:
-        print_json(
-            {
-                "directory": str(report.directory),
-                "rows": report.rows,
-                "history": asdict(report.history),
-                "evaluation": report.evaluation.to_json() if report.evaluation else None,
-            }
-        )
+        print_json(report.to_json())
     else:
         show_training(report)
+    if require_better and not (report.verdict and report.verdict.ships):
+        raise NotBetter(f"{report.directory} was written, but the training is not shown to have helped")
+
+
+class NotBetter(CrossrankError):
+    """A verdict that `--require-better` does not accept."""
+
+    exit_code = 3
 
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="Cross-encoder (directory or Hugging Face id), or a ranker.")],
-    data: Annotated[Path, typer.Argument(help="Judged set.")],
+    data: Annotated[Path, typer.Argument(help="Judged set, or a file of rows.")],
     variant: Annotated[str | None, typer.Option(help="Variant of a ranker. Default: the one that is served.")] = None,
     base: Annotated[
         str | None, typer.Option(help="Bi-encoder whose cosine order is shown. Default: what the model came from.")
@@ -91,7 +110,7 @@ def evaluate(
 ) -> None:
     """Evaluate a model on the candidates of a judged set, beside BM25's order and its base's cosine order."""
     with needs("train"):
-        from train.evaluate import evaluate_model
+        from train.evaluate_model import evaluate_model
     evaluation = evaluate_model(model, data, variant=variant, base=base, step=print_step)
     if as_json:
         print_json(evaluation.to_json())
@@ -141,10 +160,10 @@ def show_training(report: "TrainingReport") -> None:
     losses = history.losses
     print_table(
         str(report.directory),
-        ("rows", "steps", "pairs", "seconds", "precision", "first loss", "last loss", "highest rate"),
+        ("pairs", "steps", "seen", "seconds", "precision", "first loss", "last loss", "highest rate"),
         [
             (
-                str(report.rows),
+                str(report.pairs),
                 str(history.steps),
                 str(history.pairs),
                 f"{history.seconds:.0f}",
@@ -155,22 +174,37 @@ def show_training(report: "TrainingReport") -> None:
             )
         ],
     )
-    if report.evaluation:
-        show_evaluation(report.evaluation)
+    for measured in report.all_measured:
+        show_evaluation(measured.evaluation, measured.held_out.name)
+    print(f"Verdict: {report.verdict.sentence}." if report.verdict else "No verdict: nothing could be held out.")
 
 
-def show_evaluation(evaluation: "Evaluation") -> None:
+def note_of(loss: float, quality: float | None) -> str:
+    """How the training goes."""
+    return f"loss {loss:.4f}" + ("" if quality is None else f", nDCG@10 {quality:.3f}")
+
+
+def show_keys(keys: "Sequence[tuple[str, str, str]]", as_json: bool) -> None:
+    """Prints what a recipe may hold."""
+    if as_json:
+        print_json([dict(zip(("key", "default", "meaning"), key, strict=True)) for key in keys])
+    else:
+        print_table("keys of a recipe", ("key", "default", "meaning"), keys)
+
+
+def show_evaluation(evaluation: "Evaluation", name: str = "") -> None:
     """Prints every order's measures, the first one's lead with its interval, and the verdict on it."""
     from judgements.metrics import MEASURES
 
     first, *others = evaluation.per_query
+    title = f"{name}: " if name else ""
     rows = []
     for system in evaluation.per_query:
         means = evaluation.means(system)
         lead = "" if system == first else str(evaluation.difference(first, system))
         rows.append((system, *(f"{means[measure]:.3f}" for measure in MEASURES), lead))
     print_table(
-        f"{evaluation.queries} queries, {evaluation.recall:.1%} of the relevant documents among the candidates",
+        f"{title}{evaluation.queries} queries, {evaluation.recall:.1%} of the relevant documents among the candidates",
         ("order", *MEASURES, f"nDCG@10: {first} less this"),
         rows,
     )

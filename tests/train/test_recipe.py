@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from serve.errors import UsageError
-from train.recipe import load_recipe
+from train.recipe_files import load_recipe
 
 RECIPES = Path(__file__).parent.parent.parent / "train" / "recipes"
 MINIMAL = 'name = "r"\nbase = "b"\nmax_length = 64\n[data]\ntrain = "rows.jsonl"\n'
@@ -17,9 +17,9 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def test_paths_start_at_the_recipe_and_overrides_at_the_working_directory(recipe: Path, tmp_path: Path) -> None:
-    assert load_recipe(recipe).data.train == tmp_path / "rows.jsonl"
-    assert load_recipe(recipe, ["data.train=other.jsonl"]).data.train == Path.cwd() / "other.jsonl"
-    assert load_recipe(recipe, ["data.root=/elsewhere"]).data.train == Path("/elsewhere/rows.jsonl")
+    assert load_recipe(recipe).data.train[0].path == tmp_path / "rows.jsonl"
+    assert load_recipe(recipe, ["data.train=other.jsonl"]).data.train[0].path == Path.cwd() / "other.jsonl"
+    assert load_recipe(recipe, ["data.root=/elsewhere"]).data.train[0].path == Path("/elsewhere/rows.jsonl")
 
 
 def test_overrides_take_toml_values_and_bare_words(recipe: Path) -> None:

@@ -14,9 +14,10 @@ from serve.errors import UsageError
 from tests.conftest import HELDOUT
 from train.base import PACKAGED_BASE, locate_base, open_base, open_cross_encoder, set_depth
 from train.batches import LengthGroupedBatchSampler
-from train.evaluate import evaluate_model
+from train.evaluate_model import evaluate_model
 from train.pipeline import train
-from train.recipe import Recipe, load_recipe
+from train.recipe import Recipe
+from train.recipe_files import load_recipe
 
 RECIPES = HELDOUT.parent
 
@@ -72,7 +73,9 @@ def named_case(request: pytest.FixtureRequest, trained: Path, tmp_path_factory: 
     """One of the two named cases, run on a base of six layers that is at hand."""
     out = tmp_path_factory.mktemp("cases") / request.param
     recipe = load_recipe(RECIPES / f"{request.param}.toml", [f"base={trained}"])
-    return recipe, train(recipe, out)
+    report = train(recipe, out)
+    assert report is not None
+    return recipe, report
 
 
 def test_a_named_case_moves_the_weights_by_the_rate_that_its_card_shows(named_case: Any, trained: Path) -> None:

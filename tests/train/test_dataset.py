@@ -1,0 +1,77 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from judgements.examples import Example
+from serve.errors import UsageError
+from train.batches import text_lengths
+from train.dataset import TrainingSet, open_training_set, write_training_set
+from train.recipe import Loss, LossName
+
+ONE = Example("q", ("a", "b", "c"), (1.0, 0.5, 0.0))
+FLAT = Example("flat", ("a", "b"), (1.0, 1.0))
+
+
+def written(
+    directory: Path, name: LossName, *parts: tuple[float, list[Example]], scored: bool = False, **loss: Any
+) -> TrainingSet:
+    write_training_set(parts, Loss(name=name, **loss), directory, scored=scored)
+    return open_training_set(directory, seed=0)
+
+
+def test_pairs(tmp_path: Path) -> None:
+    learnt = written(tmp_path, "binary_cross_entropy", (1, [ONE, FLAT]))
+    assert learnt.dataset.to_dict() == {
+        "query": ["q", "q", "q", "flat", "flat"],
+        "document": ["a", "b", "c", "a", "b"],
+        "label": [1.0, 0.5, 0.0, 1.0, 1.0],
+    }
+    assert (learnt.pairs, learnt.useless) == (5, 0)
+
+
+def test_lists_without_a_difference_are_left_out(tmp_path: Path) -> None:
+    learnt = written(tmp_path, "lambda_loss", (1, [ONE, FLAT]))
+    assert learnt.dataset.to_dict() == {"query": ["q"], "documents": [["a", "b", "c"]], "labels": [[1.0, 0.5, 0.0]]}
+    assert (learnt.pairs, learnt.useless) == (3, 1)
+
+
+def test_tuples_set_a_document_against_what_is_less_relevant(tmp_path: Path) -> None:
+    learnt = written(tmp_path, "cross_entropy", (1, [ONE, FLAT]), num_negatives=3)
+    assert [list(row.values()) for row in learnt.dataset] == [["q", "a", "b", "c", "b"], ["q", "b", "c", "c", "c"]]
+    assert learnt.useless == 2
+
+
+def test_tuples_of_a_teacher_carry_its_scores(tmp_path: Path) -> None:
+    scored = Example("q", ("a", "b", "c"), (-1.0, 4.0, -3.0))
+    learnt = written(tmp_path, "margin_mse", (1, [scored]), num_negatives=1, scored=True)
+    assert [list(row.values()) for row in learnt.dataset] == [
+        ["q", "b", "a", [4.0, -1.0]],
+        ["q", "a", "c", [-1.0, -3.0]],
+    ]
+
+
+def test_weights_repeat_and_thin_out(tmp_path: Path) -> None:
+    many = [Example(f"q{number}", ("a", "b"), (1.0, 0.0)) for number in range(20)]
+    learnt = written(tmp_path, "binary_cross_entropy", (2.0, [ONE]), (0.25, many))
+    assert learnt.dataset["query"][:6] == ["q"] * 6
+    assert len(learnt.dataset) == 6 + 10
+    assert len({(row["query"], row["document"]) for row in learnt.dataset}) == 3 + 10
+
+
+def test_one_label_teaches_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="all 2 rows have the same label"):
+        written(tmp_path, "binary_cross_entropy", (1, [FLAT]))
+    with pytest.raises(UsageError, match="no example is left"):
+        written(tmp_path, "list_net", (1, [FLAT]))
+
+
+@given(st.lists(st.lists(st.text(max_size=5), min_size=2, max_size=4, unique=True), min_size=1, max_size=5))
+def test_lengths_are_those_of_all_texts(tmp_path_factory: pytest.TempPathFactory, texts: list[list[str]]) -> None:
+    examples = [Example("abc", tuple(some), (1.0, *[0.0] * (len(some) - 1))) for some in texts]
+    lists = written(tmp_path_factory.mktemp("set"), "list_net", (1, examples))
+    assert text_lengths(lists.dataset).tolist() == [3 + sum(map(len, some)) for some in texts]
+    pairs = written(tmp_path_factory.mktemp("set"), "fit", (1, examples))
+    assert text_lengths(pairs.dataset).tolist() == [3 + len(text) for some in texts for text in some]

@@ -1,0 +1,159 @@
+"""Examples to the dataset that a loss learns from, on disk: memory does not grow with it."""
+
+import json
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import pyarrow
+from datasets import Dataset, concatenate_datasets
+
+from judgements.examples import Example
+from judgements.text_files import written_beside
+from serve.errors import UsageError
+from train.recipe import PAIR_LOSSES, TUPLE_LOSSES, Loss
+
+# What a loss takes: single pairs; a relevant document with so many others; or all documents of a query.
+Shape: TypeAlias = Literal["pairs", "tuples", "lists"]
+
+_SET_FILE = "set.json"
+_ROWS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """What is learnt from.
+
+    Attributes:
+        dataset: memory-mapped; columns `query`, `document`, `label` of pairs; `query`, `positive`, `negative_1` and
+            so on of tuples, with `label`, their scores, where a teacher gave them; `query`, `documents`, `labels` of
+            lists.
+        pairs: (query, document) in it, to the nearest where a source is taken in part.
+        useless: lists without a difference, and relevant documents without a negative, that were left out.
+    """
+
+    dataset: Dataset
+    pairs: int
+    useless: int
+
+
+def shape_of(loss: Loss) -> Shape:
+    """What a loss takes."""
+    return "pairs" if loss.name in PAIR_LOSSES else "tuples" if loss.name in TUPLE_LOSSES else "lists"
+
+
+def write_training_set(
+    parts: Iterable[tuple[float, Iterable[Example]]], loss: Loss, directory: Path, *, scored: bool = False
+) -> None:
+    """Writes examples as Arrow files for `open_training_set`; nothing of them is kept in memory.
+
+    Args:
+        parts: the weight of each source, and its examples.
+        loss: what will learn from them.
+        directory: where the files go; it must outlive the dataset.
+        scored: whether the labels are a teacher's scores, which tuples then carry.
+
+    Raises:
+        UsageError: nothing is left to learn from.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    writer = _Writer(loss, scored)
+    sources = []
+    for number, (weight, examples) in enumerate(parts):
+        name = f"source-{number}.arrow"
+        rows = writer.write(examples, directory / name)
+        sources.append({"file": name, "rows": rows, "weight": weight})
+    if not writer.rows:
+        raise UsageError("data.train: no example is left to learn from")
+    if writer.shape == "pairs" and writer.lowest == writer.highest:
+        raise UsageError(f"data.train: all {writer.pairs} rows have the same label; a ranker learns from differences")
+    told = {"sources": sources, "pairs": writer.pairs, "useless": writer.useless}
+    with written_beside(directory / _SET_FILE) as staged:
+        staged.write_text(json.dumps(told), encoding="utf-8")
+
+
+def is_training_set(directory: Path) -> bool:
+    """Whether a training set was written there to its end."""
+    return (directory / _SET_FILE).is_file()
+
+
+def open_training_set(directory: Path, seed: int) -> TrainingSet:
+    """Opens what `write_training_set` wrote, memory-mapped, its sources mixed by weight.
+
+    Args:
+        directory: where it lies.
+        seed: of what is drawn for a weight that is no whole number.
+    """
+    told = json.loads((directory / _SET_FILE).read_text(encoding="utf-8"))
+    draw = random.Random(seed)
+    mixed: list[Dataset] = []
+    for source in told["sources"]:
+        if source["rows"]:
+            part = Dataset.from_file(str(directory / source["file"]))
+            whole, rest = divmod(round(source["weight"] * len(part)), len(part))
+            mixed.extend([part] * whole)
+            if rest:
+                mixed.append(part.select(sorted(draw.sample(range(len(part)), rest))))
+    dataset = concatenate_datasets(mixed)
+    pairs_of_a_row = told["pairs"] / sum(source["rows"] for source in told["sources"])
+    return TrainingSet(dataset, round(len(dataset) * pairs_of_a_row), told["useless"])
+
+
+class _Writer:
+    def __init__(self, loss: Loss, scored: bool) -> None:
+        self.shape = shape_of(loss)
+        self.rows = self.pairs = self.useless = 0
+        self.lowest, self.highest = float("inf"), float("-inf")
+        self._negatives = loss.num_negatives
+        self._scored = scored
+        text, label = pyarrow.string(), pyarrow.float32()
+        columns: dict[str, Any] = {"query": text}
+        if self.shape == "pairs":
+            columns |= {"document": text, "label": label}
+        elif self.shape == "lists":
+            columns |= {"documents": pyarrow.list_(text), "labels": pyarrow.list_(label)}
+        else:
+            columns |= {"positive": text, **{f"negative_{number + 1}": text for number in range(self._negatives)}}
+            columns |= {"label": pyarrow.list_(label)} if scored else {}
+        self._schema = pyarrow.schema(columns)
+
+    def write(self, examples: Iterable[Example], path: Path) -> int:
+        """Writes the rows of a source, and gives their number."""
+        before = self.rows
+        rows = chain.from_iterable(map(self._rows, examples))
+        with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_stream(file, self._schema) as stream:
+            while batch := list(islice(rows, _ROWS_AT_ONCE)):
+                stream.write_batch(pyarrow.RecordBatch.from_pylist(batch, schema=self._schema))
+                self.rows += len(batch)
+        return self.rows - before
+
+    def _rows(self, example: Example) -> Iterator[dict[str, Any]]:
+        if self.shape == "pairs":
+            for document, label in zip(example.documents, example.labels, strict=True):
+                self.lowest, self.highest = min(self.lowest, label), max(self.highest, label)
+                self.pairs += 1
+                yield {"query": example.query, "document": document, "label": label}
+        elif self.shape == "tuples":
+            yield from self._tuples(example)
+        elif len(set(example.labels)) < 2:
+            self.useless += 1
+        else:
+            self.pairs += len(example.documents)
+            yield {"query": example.query, "documents": example.documents, "labels": example.labels}
+
+    def _tuples(self, example: Example) -> Iterator[dict[str, Any]]:
+        """Each document that something else falls behind, with the `num_negatives` that come after it in turn."""
+        order = sorted(range(len(example.documents)), key=lambda place: -example.labels[place])
+        for place in order:
+            others = [other for other in order if example.labels[other] < example.labels[place]]
+            if not (example.labels[place] > 0 or self._scored) or (not others and self._negatives):
+                self.useless += example.labels[place] > 0
+                continue
+            chosen = [others[number % len(others)] for number in range(self._negatives)]
+            self.pairs += 1 + len(chosen)
+            texts = {f"negative_{number + 1}": example.documents[other] for number, other in enumerate(chosen)}
+            labels = {"label": [example.labels[other] for other in (place, *chosen)]} if self._scored else {}
+            yield {"query": example.query, "positive": example.documents[place], **texts, **labels}

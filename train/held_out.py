@@ -1,0 +1,174 @@
+"""What a model is judged on and never trained on: its queries, their candidates, and the orders before training."""
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from judgements.examples import Example, grouped, read_examples
+from judgements.judged_set import Candidates, JudgedSet, is_judged_set, read_judged_set
+from judgements.trec_run import Ranking, Run, ranking_from_scores
+from serve.errors import UsageError
+from train.base import is_bi_encoder
+from train.evaluate import Evaluation, compare_systems
+from train.orders import first_stage, predict, score_candidates, untrained_orders
+
+TUNED = "tuned"
+UNTUNED = "base, untuned"
+COSINE = "base, cosine"
+
+# A label from 0 to 1 becomes a grade from 0 to 4, so that one to five stars keep their steps.
+_GRADES = 4
+# A recipe without dev set holds out one query of so many.
+_HELD_OUT_SHARE = 5
+_MOST_HELD_OUT = 500
+
+
+@dataclass(slots=True)
+class HeldOut:
+    """A set that is held out.
+
+    Attributes:
+        name: of the set, for people.
+        judged: its queries, documents and judgements.
+        candidates: what is ordered; None until it is known.
+        orders: the orders before training, by system.
+        untuned: the scores of the base, where it has any.
+    """
+
+    name: str
+    judged: JudgedSet
+    candidates: Candidates = field(default_factory=dict)
+    orders: dict[str, Ranking] = field(default_factory=dict)
+    untuned: Run | None = None
+
+    @property
+    def reference(self) -> str:
+        """The system that a trained model must beat."""
+        return next(name for name in (UNTUNED, COSINE, "BM25") if name in self.orders)
+
+    def order_before(self, model: Any, base: str, kept: Path) -> None:
+        """Finds the candidates and orders them without training; what a file keeps of it is not done again.
+
+        Args:
+            model: the `CrossEncoder` that training starts from.
+            base: what it comes from.
+            kept: a JSON file.
+        """
+        if kept.is_file():
+            told = json.loads(kept.read_text(encoding="utf-8"))
+            self.candidates, self.orders, self.untuned = told["candidates"], told["orders"], told["untuned"]
+            return
+        bi_encoder = base if is_bi_encoder(base) else None
+        self.candidates = self.candidates or self.judged.candidates or first_stage(self.judged, bi_encoder)
+        self.orders = untrained_orders(self.judged, self.candidates, bi_encoder)
+        if not bi_encoder:
+            self.untuned = score_candidates(self.judged, self.candidates, partial(predict, model))
+            self.orders[UNTUNED] = ranking_from_scores(self.untuned)
+        told = {"candidates": self.candidates, "orders": self.orders, "untuned": self.untuned}
+        kept.write_text(json.dumps(told), encoding="utf-8")
+
+
+def open_held_out(path: Path, max_queries: int | None = None, seed: int = 0) -> HeldOut:
+    """Reads a set that is held out: a judged set, or a file of rows or lists, whose documents are the candidates.
+
+    Args:
+        path: directory or file.
+        max_queries: at most so many queries, drawn by `seed`; queries without a relevant document are left out first.
+        seed: of the draw.
+
+    Raises:
+        UsageError: no such set, or nothing in it is judged relevant.
+        judgements.errors.JudgementsError: a line is at fault.
+    """
+    if path.is_file():
+        return from_examples(path.stem, grouped(read_examples(path)))
+    if not is_judged_set(path):
+        raise UsageError(f"{path} is no judged set: it needs queries.jsonl, corpus.jsonl and qrels.tsv")
+    judged = read_judged_set(path)
+    chosen = [query_id for query_id in judged.queries if judged.positives(query_id)]
+    if not chosen:
+        raise UsageError(f"{path}: no query has a relevant document; there is nothing to measure an order on")
+    if max_queries and max_queries < len(chosen):
+        chosen = random.Random(seed).sample(chosen, max_queries)
+    candidates = judged.candidates and {query_id: judged.candidates.get(query_id, []) for query_id in chosen}
+    return HeldOut(
+        path.name,
+        JudgedSet(
+            {query_id: judged.queries[query_id] for query_id in chosen},
+            judged.corpus,
+            {query_id: judged.qrels[query_id] for query_id in chosen},
+            candidates,
+        ),
+    )
+
+
+def from_examples(name: str, examples: Iterable[Example]) -> HeldOut:
+    """Makes a held-out set of examples, one for each query; the documents of a query are its candidates.
+
+    Queries whose documents all have one label are left out: no order of them is better than another.
+
+    Raises:
+        UsageError: nothing is left.
+    """
+    queries: dict[str, str] = {}
+    corpus: dict[str, str] = {}
+    qrels: dict[str, dict[str, int]] = {}
+    for number, example in enumerate(examples):
+        grades = [round(_GRADES * label) for label in example.labels]
+        if len(set(grades)) < 2:
+            continue
+        query_id = f"q{number}"
+        queries[query_id] = example.query
+        ids = [f"d{hashlib.sha256(document.encode()).hexdigest()[:16]}" for document in example.documents]
+        corpus.update(zip(ids, example.documents, strict=True))
+        qrels[query_id] = dict(zip(ids, grades, strict=True))
+    if not queries:
+        raise UsageError(f"{name}: no query has documents of different labels; there is nothing to measure an order on")
+    # The judged order would give the answer away where scores are equal.
+    candidates = {query_id: sorted(grades) for query_id, grades in qrels.items()}
+    return HeldOut(name, JudgedSet(queries, corpus, qrels, candidates), candidates)
+
+
+def hold_out(examples: Iterable[Example], max_queries: int | None, seed: int) -> HeldOut:
+    """Holds out a fifth of the queries, at most `max_queries`, or 500; which ones is a function of query and seed.
+
+    Raises:
+        UsageError: no query of the fifth has documents of different labels.
+        judgements.errors.JudgementsError: a document has two different labels for one query.
+    """
+    most = max_queries or _MOST_HELD_OUT
+    chosen: dict[str, list[Example]] = {}
+    for example in examples:
+        digest = hashlib.sha256(f"{seed}/{example.query}".encode()).digest()
+        if example.query in chosen or (digest[0] % _HELD_OUT_SHARE == 0 and len(chosen) < most):
+            chosen.setdefault(example.query, []).append(example)
+    return from_examples("held-out queries", grouped(chain.from_iterable(chosen.values())))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A held-out set and how a trained model orders it.
+
+    Attributes:
+        held_out: the set.
+        tuned: the trained model's scores of the candidates.
+        evaluation: of all orders, the trained model's first.
+        folds: of the cross-validation that gave the scores, if it was one.
+    """
+
+    held_out: HeldOut
+    tuned: Run
+    evaluation: Evaluation
+    folds: int | None = None
+
+
+def measure(held_out: HeldOut, tuned: Run, *, folds: int | None = None) -> Measured:
+    """Evaluates a trained model's scores beside the orders before training."""
+    orders = {TUNED: ranking_from_scores(tuned), **held_out.orders}
+    return Measured(held_out, tuned, compare_systems(held_out.judged, orders, held_out.candidates), folds)

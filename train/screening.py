@@ -1,0 +1,121 @@
+"""What is wrong with training data, found before training: rows at fault, and texts that are also held out."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from judgements.errors import JudgementsError
+from judgements.examples import Example
+from judgements.judged_set import JudgedSet
+from judgements.near_duplicates import is_near_duplicate, shingles
+from serve.errors import UsageError
+from train.recipe import Data
+
+_QUOTED = 3
+
+
+@dataclass(slots=True)
+class Screening:
+    """What was found in the training data before training.
+
+    Attributes:
+        bad_rows: rows at fault.
+        leaked: examples whose query is, or nearly is, a held-out one.
+        seen_answers: examples in which something relevant is, nearly, a relevant held-out document; they stay.
+        quotes, leaks: a few of the first two, each in a sentence.
+    """
+
+    bad_rows: int = 0
+    leaked: int = 0
+    seen_answers: int = 0
+    quotes: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+
+    def sentences(self) -> list[str]:
+        """What a person should know before training starts."""
+        told = []
+        if self.bad_rows:
+            told.append(f"{self.bad_rows} rows are at fault and were skipped")
+        if self.leaked:
+            told.append(f"{self.leaked} examples have a query that is held out, or nearly, and were dropped")
+        if self.seen_answers:
+            told.append(f"{self.seen_answers} examples answer with a text that is a held-out answer, or nearly")
+        return [*told, *self.quotes, *self.leaks]
+
+
+class Screen:
+    """Keeps what is held out away from what is learnt, and counts what is at fault."""
+
+    def __init__(self, data: Data, held_out: Sequence[JudgedSet]) -> None:
+        self.found = Screening()
+        self._data = data
+        self._queries = NearTexts(query for judged in held_out for query in judged.queries.values())
+        self._answers = NearTexts(
+            judged.corpus[doc_id]
+            for judged in held_out
+            for query_id in judged.queries
+            for doc_id in judged.positives(query_id)
+        )
+
+    def bad_row(self, error: JudgementsError) -> None:
+        """Notes a row at fault."""
+        self.found.bad_rows += 1
+        if self.found.bad_rows <= _QUOTED:
+            self.found.quotes.append(str(error))
+
+    def passes(self, example: Example) -> bool:
+        """Whether an example may be learnt from."""
+        if (query := self._queries.find(example.query)) is not None:
+            self.found.leaked += 1
+            if self.found.leaked <= _QUOTED:
+                self.found.leaks.append(f"{example.query[:80]!r} is held out as {query[:80]!r}")
+            return False
+        relevant = [text for text, label in zip(example.documents, example.labels, strict=True) if label > 0]
+        self.found.seen_answers += any(self._answers.find(text) is not None for text in relevant)
+        return True
+
+    def check(self, *, nothing_left: bool = False) -> None:
+        """Ends a run whose data the recipe wants to be without fault.
+
+        Args:
+            nothing_left: whether no example came through.
+
+        Raises:
+            UsageError: there are rows at fault, or leaks, and the recipe refuses them, or nothing else is left.
+        """
+        found = self.found
+        if found.bad_rows and (self._data.bad_rows == "refuse" or nothing_left):
+            rest = f" ({found.bad_rows} rows are at fault in all)" if found.bad_rows > 1 else ""
+            advice = "correct them" if nothing_left else "data.bad_rows=skip goes on without them"
+            raise UsageError(f"{found.quotes[0]}{rest}; {advice}")
+        if found.leaked and (self._data.leakage == "refuse" or nothing_left):
+            left = ", and no other is left" if nothing_left else ""
+            raise UsageError(
+                f"{found.leaked} training examples ask what is held out, or nearly{left}: {found.leaks[0]}; hold out "
+                "other queries"
+            )
+
+
+class NearTexts:
+    """An index of texts that finds those that another text is equal to, or nearly.
+
+    Texts are near as `judgements.near_duplicates` has it: most of their word 3-shingles in common. Only texts that
+    share a shingle are compared.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = list(dict.fromkeys(texts))
+        self._holding: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for position, text in enumerate(self._texts):
+            for shingle in shingles(text):
+                self._holding[shingle].append(position)
+
+    def find(self, text: str) -> str | None:
+        """A text of the index that `text` is the same as, or nearly; None where there is none."""
+        tried: set[int] = set()
+        for shingle in shingles(text):
+            for position in self._holding.get(shingle, ()):
+                if position not in tried and is_near_duplicate(text, self._texts[position]):
+                    return self._texts[position]
+                tried.add(position)
+        return None

@@ -1,0 +1,98 @@
+"""A teacher's scores in the place of labels, kept on disk so that each pair is scored once."""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from judgements.examples import Example
+from serve.errors import UsageError
+from train.base import is_bi_encoder, locate_base, model_digest, open_cross_encoder
+from train.orders import Predict, predict
+from train.recipe import Distillation
+
+CACHE_FILE = "teacher-scores.sqlite"
+
+# Large enough that pairs of like length meet, small enough that little is lost when the process dies.
+_EXAMPLES_AT_ONCE = 256
+_EMBED_BATCH = 32
+
+
+class Teacher:
+    """Scores pairs, or remembers what it scored them: a cross-encoder by its logits, a bi-encoder by its cosine."""
+
+    def __init__(self, wanted: Distillation, cache: Path, max_length: int) -> None:
+        """Opens teacher and cache.
+
+        Raises:
+            UsageError: there is no such model, or the file is no cache of scores.
+        """
+        if wanted.teacher is None:
+            raise ValueError("a teacher needs a name")
+        path = locate_base(wanted.teacher)
+        self._score = _cosine(path) if is_bi_encoder(wanted.teacher) else _logits(path, max_length)
+        self._model = f"{model_digest(path)}/{max_length}"
+        self._scale = wanted.scale
+        self._path = cache
+        try:
+            with closing(sqlite3.connect(cache)) as store, store:
+                store.execute(
+                    "CREATE TABLE IF NOT EXISTS scores (pair BLOB PRIMARY KEY, score REAL NOT NULL) WITHOUT ROWID"
+                )
+        except sqlite3.Error as error:
+            raise UsageError(f"{cache} cannot keep a teacher's scores: {error}") from None
+
+    def relabel(self, examples: Iterable[Example]) -> Iterator[Example]:
+        """The examples with the teacher's scores, times `scale`, as labels."""
+        with closing(sqlite3.connect(self._path)) as store:
+            remaining = iter(examples)
+            while group := list(islice(remaining, _EXAMPLES_AT_ONCE)):
+                pairs = [(example.query, document) for example in group for document in example.documents]
+                scores = iter(self._scores(store, pairs))
+                for example in group:
+                    labels = tuple(self._scale * next(scores) for _ in example.documents)
+                    yield Example(example.query, example.documents, labels)
+
+    def _scores(self, store: sqlite3.Connection, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        keys = [self._key(pair) for pair in pairs]
+        known: dict[bytes, float] = {}
+        for key in keys:
+            known.update(store.execute("SELECT pair, score FROM scores WHERE pair = ?", (key,)))
+        missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in known}
+        if missing:
+            found = dict(zip(missing, map(float, self._score(list(missing.values()))), strict=True))
+            with store:
+                store.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", found.items())
+            known |= found
+        return [known[key] for key in keys]
+
+    def _key(self, pair: tuple[str, str]) -> bytes:
+        query, document = (text.encode() for text in pair)
+        return hashlib.sha256(f"{self._model}/{len(query)}/".encode() + query + document).digest()
+
+
+def _logits(path: str, max_length: int) -> Predict:
+    model = open_cross_encoder(path, max_length=max_length)
+    return partial(predict, model)
+
+
+def _cosine(path: str) -> Predict:
+    encoder = SentenceTransformer(path, trust_remote_code=False, model_kwargs={"use_safetensors": True})
+
+    def score(pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        texts = list(dict.fromkeys(chain.from_iterable(pairs)))
+        rows = {text: row for row, text in enumerate(texts)}
+        vectors = encoder.encode(texts, batch_size=_EMBED_BATCH, normalize_embeddings=True, show_progress_bar=False)
+        scores: NDArray[np.float32] = np.einsum(
+            "pd,pd->p", vectors[[rows[query] for query, _ in pairs]], vectors[[rows[doc] for _, doc in pairs]]
+        )
+        return scores
+
+    return score
