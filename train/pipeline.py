@@ -75,39 +75,58 @@ def train(
         raise UsageError("several processes cannot be stopped by the clock; leave --stop-after out")
     with new_directory(out, force=force) as directory:
         run = open_run(out, recipe, force=force)
-        step("read the judgements")
-        dev, guards = _held_out(recipe)
-        teacher = _teacher(recipe, out)
-        screening = _prepare(recipe, run, [*([dev] if dev else []), *guards], teacher, step)
-        examples = open_training_set(run.data, recipe.seed)
-        measured = None if dev else _cross_validated(recipe, run, guards, teacher, step)
-        step(f"open {recipe.base}")
-        model = open_base(recipe)
-        describe(model, recipe)
-        for held_out in (*([dev] if dev else []), *guards):
-            step(f"order {held_out.name} without training")
-            held_out.order_before(model, recipe.base, run.path / f"before-{held_out.name}.json")
-        step(f"train on {examples.pairs} pairs, {usable_precision(recipe.training)}")
-        processes.wait_for_all()
-        look = partial(_quality, dev, model) if dev and recipe.training.eval_steps else None
-        history = fine_tune(model, examples, recipe, run, progress=progress, look=look, stop_after=stop_after)
-        if dev or guards:
-            step("order what is held out with the tuned model")
-        measured = _measured(dev, model) if dev else measured
-        others = [_measured(guard, model) for guard in guards]
-        verdict = None
-        if measured:
-            verdict = judge(
-                measured.evaluation,
-                measured.held_out.reference,
-                level=recipe.evaluation.level,
-                folds=measured.folds,
-                guards={other.held_out.name: (other.evaluation, other.held_out.reference) for other in others},
-            )
-        step("write the model")
-        report = TrainingReport(out, examples.pairs, screening, history, measured, others, verdict)
-        write_result(directory, model, recipe, run, examples, report)
+        try:
+            report = _run(recipe, out, run, directory, stop_after, step, progress)
+        except Exception:
+            if run.checkpoint() is None:
+                run.remove()  # there is nothing to go on from
+            raise
     run.remove()
+    return report
+
+
+def _run(
+    recipe: Recipe,
+    out: Path,
+    run: RunDirectory,
+    directory: Path,
+    stop_after: float | None,
+    step: Step,
+    progress: Progress,
+) -> TrainingReport:
+    step("read the judgements")
+    dev, guards = _held_out(recipe)
+    teacher = _teacher(recipe, out)
+    screening = _prepare(recipe, run, [*([dev] if dev else []), *guards], teacher, step)
+    examples = open_training_set(run.data, recipe.seed)
+    unmeasured = dev or recipe.evaluation.without_dev == "none"
+    measured = None if unmeasured else _cross_validated(recipe, run, guards, teacher, step)
+    step(f"open {recipe.base}")
+    model = open_base(recipe)
+    describe(model, recipe)
+    for held_out in (*([dev] if dev else []), *guards):
+        step(f"order {held_out.name} without training")
+        held_out.order_before(model, recipe.base, run.path / f"before-{held_out.name}.json")
+    step(f"train on {examples.pairs} pairs, {usable_precision(recipe.training)}")
+    processes.wait_for_all()
+    look = partial(_quality, dev, model) if dev and recipe.training.eval_steps else None
+    history = fine_tune(model, examples, recipe, run, progress=progress, look=look, stop_after=stop_after)
+    if dev or guards:
+        step("order what is held out with the tuned model")
+    measured = _measured(dev, model) if dev else measured
+    others = [_measured(guard, model) for guard in guards]
+    verdict = None
+    if measured:
+        verdict = judge(
+            measured.evaluation,
+            measured.held_out.reference,
+            level=recipe.evaluation.level,
+            folds=measured.folds,
+            guards={other.held_out.name: (other.evaluation, other.held_out.reference) for other in others},
+        )
+    step("write the model")
+    report = TrainingReport(out, examples.pairs, screening, history, measured, others, verdict)
+    write_result(directory, model, recipe, run, examples, report)
     return report
 
 
@@ -117,11 +136,19 @@ def _held_out(recipe: Recipe) -> tuple[HeldOut | None, list[HeldOut]]:
     guards = [open_held_out(path, limit, recipe.seed) for path in recipe.data.guard]
     if recipe.data.dev:
         return open_held_out(recipe.data.dev, limit, recipe.seed), guards
-    if has_few_queries(recipe, recipe.evaluation.cross_validate_below):
+    if not _holds_out(recipe):
         return None, guards
     screen = Screen(recipe.data, [guard.judged for guard in guards])
     examples = chain.from_iterable(examples_of(source, recipe, screen) for source in recipe.data.train)
     return hold_out(examples, limit, recipe.seed), guards
+
+
+def _holds_out(recipe: Recipe) -> bool:
+    """Whether a fifth of the queries is held out, where there is no dev set."""
+    wanted = recipe.evaluation
+    if wanted.without_dev == "auto":
+        return not has_few_queries(recipe, wanted.cross_validate_below)
+    return wanted.without_dev == "hold_out"
 
 
 def _teacher(recipe: Recipe, out: Path) -> Teacher | None:

@@ -174,10 +174,11 @@ class Distillation(Table):
 class Evaluation(Table):
     """How it is found out whether training helped."""
 
-    folds: int = Field(5, ge=2, description="of the cross-validation, where there is no dev set and few queries")
-    cross_validate_below: int = Field(
-        300, ge=0, description="without dev set: fewer queries are cross-validated; of more, a fifth is held out"
+    without_dev: Literal["auto", "cross_validation", "hold_out", "none"] = Field(
+        "auto", description="what is done without dev set: few queries are cross-validated, of many a fifth is held out"
     )
+    folds: int = Field(5, ge=2, description="of the cross-validation")
+    cross_validate_below: int = Field(300, ge=0, description="auto: fewer queries than these are few")
     max_queries: int | None = Field(None, ge=1, description="of each evaluated set, drawn by seed")
     level: float = Field(0.95, gt=0.5, lt=1, description="of the intervals; the test's is 1 - level")
 

@@ -1,21 +1,24 @@
 """What a finished run leaves: the model, its card, its figures, its plots."""
 
 import json
+import random
 import shutil
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tomli_w
+from numpy.typing import NDArray
 
 from train.base import device_name
-from train.dataset import TrainingSet
+from train.dataset import TrainingSet, pairs_of
 from train.fine_tune import History
 from train.held_out import Measured
 from train.model_card import append_results
-from train.plots import plot_loss, plot_quality
 from train.recipe import Recipe
+from train.report import ReportInput, report_json, write_report
 from train.run_directory import RunDirectory
 from train.screening import Screening
 from train.verdict import Verdict
@@ -24,6 +27,8 @@ RECIPE_FILE = "recipe.toml"
 METRICS_FILE = "metrics.json"
 
 _CURVES = "runs"
+# The lengths of these many rows, drawn by seed, stand for all.
+_MEASURED_ROWS = 1000
 _TOOLS = ("crossrank", "torch", "transformers", "sentence-transformers")
 
 
@@ -78,7 +83,6 @@ def write_result(
 ) -> None:
     """Writes the result of a run into an empty directory."""
     model.save_pretrained(str(directory), safe_serialization=True)
-    evaluation = report.measured.evaluation if report.measured else None
     append_results(
         directory / "README.md",
         recipe,
@@ -86,9 +90,8 @@ def write_result(
         {each.held_out.name: each.evaluation for each in report.all_measured},
         report.verdict.sentence if report.verdict else None,
     )
-    plot_loss(report.history, directory / "loss.png")
-    if evaluation:
-        plot_quality(evaluation, directory / "ndcg.png")
+    page = _page(model, recipe, examples, report)
+    write_report(directory, page)
     if run.curves.is_dir():
         shutil.copytree(run.curves, directory / _CURVES)
     (directory / RECIPE_FILE).write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)), "utf-8")
@@ -98,5 +101,41 @@ def write_result(
         "device": device_name(),
         "tools": {tool: version(tool) for tool in _TOOLS},
         **{key: value for key, value in report.to_json().items() if key != "directory"},
+        "report": report_json(page),
     }
     (directory / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+
+
+def _page(model: Any, recipe: Recipe, examples: TrainingSet, report: TrainingReport) -> ReportInput:
+    history, measured = report.history, report.measured
+    facts = {
+        "base": Path(recipe.base).name if Path(recipe.base).is_dir() else recipe.base,
+        "training set": f"{report.pairs:,} pairs",
+        "loss": recipe.loss.name,
+        "steps": f"{history.steps:,}",
+        "pairs seen": f"{history.pairs:,}",
+        "time": f"{history.seconds:,.0f} s",
+        "precision": f"{history.precision} on {device_name()}",
+    }
+    return ReportInput(
+        name=recipe.name,
+        verdict=f"{report.verdict.sentence}." if report.verdict else "It was not evaluated: nothing could be held out.",
+        facts=facts,
+        losses=history.losses,
+        quality=history.quality,
+        lengths=_token_lengths(model, examples, recipe.seed),
+        max_length=recipe.max_length,
+        evaluation=measured.evaluation if measured else None,
+        judged=measured.held_out.judged if measured else None,
+        tuned=measured.tuned if measured else None,
+        untuned=measured.held_out.untuned if measured else None,
+        reference=measured.held_out.reference if measured else None,
+    )
+
+
+def _token_lengths(model: Any, examples: TrainingSet, seed: int) -> NDArray[np.int64]:
+    """Tokens of the pairs of some rows, before truncation."""
+    rows = random.Random(seed).sample(range(len(examples.dataset)), min(_MEASURED_ROWS, len(examples.dataset)))
+    pairs = [pair for row in rows for pair in pairs_of(examples.dataset[row])]
+    encoded = model.tokenizer(pairs, truncation=False, verbose=False, return_attention_mask=False)["input_ids"]
+    return np.array([len(ids) for ids in encoded], dtype=np.int64)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -26,7 +27,7 @@ RECIPES = HELDOUT.parent
 def test_batches_hold_every_row_once_and_little_padding(
     lengths: list[int], batch_size: int, drop_last: bool, epoch: int
 ) -> None:
-    dataset = {"query": [""] * len(lengths), "document": ["x" * length for length in lengths]}
+    dataset = Dataset.from_dict({"query": [""] * len(lengths), "document": ["x" * length for length in lengths]})
     sampler = LengthGroupedBatchSampler(dataset, batch_size=batch_size, drop_last=drop_last, seed=3)
     sampler.set_epoch(epoch)
     batches = list(sampler)
@@ -100,7 +101,7 @@ def test_a_model_card_shows_what_such_a_card_shows(named_case: Any) -> None:
     loss = {"code-search-ratings": "BinaryCrossEntropyLoss", "outdoor-skills": "FitMixinLoss"}[recipe.name]
     for needed in (loss, "### Framework Versions", "CrossEncoder(", "## Evaluation", "base, untuned", "| BM25 |"):
         assert needed in card, needed
-    assert f"Size: {report.rows:,} training samples" in card
+    assert f"Size: {report.pairs:,} training samples" in card
     assert str(report.directory.parent) not in card
 
 
@@ -112,6 +113,7 @@ def test_metrics_and_recipe_are_written_and_the_recipe_runs_again(named_case: An
     assert metrics["precision"] == "fp32" or torch.cuda.is_available()
     assert load_recipe(report.directory / "recipe.toml") == recipe
     again = train(recipe, tmp_path / "again")
+    assert again is not None
     first, second = (load_file(place / "model.safetensors") for place in (report.directory, again.directory))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -119,7 +121,7 @@ def test_metrics_and_recipe_are_written_and_the_recipe_runs_again(named_case: An
 def test_evaluate_gives_the_figures_of_training(named_case: Any) -> None:
     recipe, report = named_case
     evaluated = evaluate_model(str(report.directory), recipe.data.dev)
-    assert evaluated.means(report.directory.name) == pytest.approx(report.evaluation.means("tuned"))
+    assert evaluated.means(report.directory.name) == pytest.approx(report.measured.evaluation.means("tuned"))
 
 
 def test_a_ranker_and_its_model_evaluate_the_same(trained: Path, ranker: Path) -> None:
