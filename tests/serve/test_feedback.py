@@ -62,7 +62,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @given(st.lists(st.one_of(SHOWN, SAID), max_size=30))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_feedback_finds_the_newest_answer_before_it_and_all_of_it_is_kept_in_order(
     events: list[tuple[str, list[str]] | Feedback],
 ) -> None:
