@@ -19,9 +19,10 @@ SHELL = [line for language, block in BLOCKS if language == "sh" for line in bloc
 COMMANDS = [
     *(command.name for command in app.registered_commands if command.name),
     *(
-        f"{group.name} {command.name or getattr(command.callback, '__name__', '')}"
+        f"{group.name} {command.name}"
         for group in app.registered_groups
-        for command in (group.typer_instance.registered_commands if group.typer_instance else ())
+        if group.typer_instance
+        for command in group.typer_instance.registered_commands
     ),
 ]
 

@@ -23,7 +23,7 @@ def _group() -> None:
     """Keeps `export` a command of its own while it is the only one."""
 
 
-@app.command()
+@app.command("export")
 def export(
     store: Annotated[Path, typer.Argument(help="The file of the server's --feedback; the server may go on.")],
     out: Annotated[Path, typer.Argument(help="Training rows to write, .jsonl.")],

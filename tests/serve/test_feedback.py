@@ -26,7 +26,7 @@ KINDS = st.one_of(
 )
 SHOWN = st.tuples(st.sampled_from(REQUESTS), st.lists(st.sampled_from(DOCUMENTS), min_size=1, max_size=5))
 SAID = st.builds(
-    lambda request, document, judgement, comment: Feedback(request, document, *judgement, comment),
+    lambda request, document, judgement, comment: Feedback(request, document, judgement[0], judgement[1], comment),
     st.sampled_from(REQUESTS),
     st.sampled_from(DOCUMENTS),
     KINDS,
@@ -121,6 +121,13 @@ def test_a_store_is_opened_again_and_by_two_at_once(path: Path) -> None:
     again.close()
 
 
+def test_a_commit_waits_for_the_disk(path: Path) -> None:
+    store = FeedbackStore(path)
+    modes = [store._database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+    store.close()
+    assert modes == ["wal", 2]  # 2 is FULL: no other test could see less, short of a power failure
+
+
 def test_its_files_are_for_their_owner_alone(path: Path) -> None:
     store = FeedbackStore(path)
     store.show(*answered("r", ["a"]))
@@ -160,6 +167,16 @@ def test_a_full_disk_is_an_error_and_what_comes_after_it_is_kept(path: Path) -> 
     assert rows(path, "SELECT kind FROM feedback") == [("click",), ("thumb",)]
 
 
+def test_a_write_that_fails_leaves_nothing_behind_and_the_store_usable(path: Path) -> None:
+    store = FeedbackStore(path)
+    store.show(*answered("r", ["a"]))
+    store.record(Feedback("r", "a", "click", 1)).result(30)
+    with pytest.raises(OverflowError):
+        store.record(Feedback("r", "a", "stars", 2**70)).result(30)
+    assert store.record(Feedback("r", "a", "stars", 2)).result(30) == 2
+    store.close()
+
+
 def test_what_waits_is_bounded_and_answers_leave_room_for_feedback(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feedback, "_MOST_ANSWERS", 1)
     store = FeedbackStore(path)
@@ -172,9 +189,10 @@ def test_what_waits_is_bounded_and_answers_leave_room_for_feedback(path: Path, m
             store.record(Feedback("r", "a", "click", 1))
         assert refused.value.retry_after
     assert said.result(30) == 1
+    store.show(*answered("t", ["a"]))  # there is room again
     store.close()
-    assert rows(path, "SELECT request_id FROM impression") == [("r",)]
-    assert (store.counts.stored, store.counts.dropped) == (1, 1)
+    assert rows(path, "SELECT request_id FROM impression") == [("r",), ("t",)]
+    assert (store.counts.stored, store.counts.dropped) == (2, 1)
 
 
 def test_what_is_cancelled_before_its_turn_is_not_written(path: Path) -> None:
