@@ -9,47 +9,30 @@ between tasks. Errors are those of `serve.errors`; every call has a deadline; UN
 by gRPC, which waits as long as the server asks.
 """
 
-import json
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import Generator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import grpc
-import grpc.aio
 import numpy as np
 from numpy.typing import NDArray
 
-from crossrank.messages import raise_typed, rank_request, ranking, score_requests, stream_outcome, stream_requests
+from crossrank.async_client import AsyncRankClient
+from crossrank.channel import DEFAULT_TARGET, OPTIONS, TIMEOUT
+from crossrank.messages import (
+    feedback_request,
+    raise_typed,
+    rank_request,
+    ranking,
+    score_requests,
+    stream_outcome,
+    stream_requests,
+)
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
-from serve.errors import CrossrankError
+from serve.errors import CrossrankError, NotShown
 from serve.ranking import RankedDocument
 
-__all__ = ["AsyncRankClient", "RankClient", "RankedDocument"]
-
-DEFAULT_TARGET = "127.0.0.1:50051"
-
-_TIMEOUT = 30.0
-_RETRIES = {
-    "methodConfig": [
-        {
-            "name": [{"service": ranker_pb2.DESCRIPTOR.services_by_name["RankService"].full_name}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
-            },
-        }
-    ]
-}
-_OPTIONS = (
-    # A request that does not fit into this buffer, 256 KiB by default, is never tried again.
-    ("grpc.per_rpc_retry_buffer_size", 64 * 1024 * 1024),
-    ("grpc.service_config", json.dumps(_RETRIES)),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-)
+__all__ = ["DEFAULT_TARGET", "AsyncRankClient", "RankClient", "RankedDocument"]
 
 
 class RankClient:
@@ -61,13 +44,21 @@ class RankClient:
         timeout: seconds that a request may take, retries included; `predict` sends one for every 500 pairs.
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET, *, model: str = "", timeout: float = _TIMEOUT) -> None:
+    def __init__(self, target: str = DEFAULT_TARGET, *, model: str = "", timeout: float = TIMEOUT) -> None:
         self._target, self._model, self._timeout = target, model, timeout
-        self._channel = grpc.insecure_channel(target, options=_OPTIONS)
+        self._channel = grpc.insecure_channel(target, options=OPTIONS)
         self._stub = ranker_pb2_grpc.RankServiceStub(self._channel)
+        self._feedback = ranker_pb2_grpc.FeedbackServiceStub(self._channel)
 
     def rank(
-        self, query: str, documents: Sequence[str], *, top_n: int | None = None, return_documents: bool = False
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_n: int | None = None,
+        return_documents: bool = False,
+        ids: Sequence[str] | None = None,
+        request_id: str = "",
     ) -> list[RankedDocument]:
         """Orders documents by relevance to a query, best first.
 
@@ -76,11 +67,13 @@ class RankClient:
             documents: at least one.
             top_n: how many results; all by default.
             return_documents: whether results hold their text.
+            ids: of the documents, by which feedback names them; none by default.
+            request_id: by which feedback names this answer; a new one for each.
 
         Raises:
             CrossrankError: one of `serve.errors`, InvalidRequest (a ValueError) for texts that are no valid Unicode.
         """
-        request = rank_request(self._model, query, documents, top_n)
+        request = rank_request(self._model, query, documents, top_n, ids, request_id)
         response = self.call_rank(request)
         return ranking(response, documents, return_documents)
 
@@ -152,6 +145,39 @@ class RankClient:
         except grpc.RpcError as error:
             raise_typed(error, self._target)
 
+    def record_feedback(
+        self,
+        request_id: str,
+        document_id: str,
+        *,
+        thumb: Literal["up", "down"] | None = None,
+        stars: int | None = None,
+        click: bool = False,
+        comment: str = "",
+    ) -> str:
+        """Says how good a ranked document was: by a thumb, by stars, or by a click.
+
+        Args:
+            request_id: of the answer that showed the document.
+            document_id: one of its `ids`.
+            thumb: whether the document was good.
+            stars: 1 to 5.
+            click: whether the user opened it.
+            comment: the user's own words, at most 10,000 characters.
+
+        Returns:
+            The server's name for this feedback, which is on its disk.
+
+        Raises:
+            CrossrankError: one of `serve.errors`: NotShown where the server keeps no such answer, or the document was
+                not in it; InvalidRequest where not exactly one of thumb, stars and click is given.
+        """
+        request = feedback_request(request_id, document_id, thumb, stars, click, comment)
+        try:
+            return self._feedback.RecordFeedback(request, timeout=self._timeout).feedback_id
+        except grpc.RpcError as error:
+            raise_typed(error, self._target, not_found=NotShown)
+
     def close(self) -> None:
         """Closes the channel."""
         self._channel.close()
@@ -163,75 +189,3 @@ class RankClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class AsyncRankClient:
-    """As `RankClient`, for asyncio."""
-
-    def __init__(self, target: str = DEFAULT_TARGET, *, model: str = "", timeout: float = _TIMEOUT) -> None:
-        self._target, self._model, self._timeout = target, model, timeout
-        self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
-        self._stub = ranker_pb2_grpc.RankServiceStub(self._channel)
-
-    async def rank(
-        self, query: str, documents: Sequence[str], *, top_n: int | None = None, return_documents: bool = False
-    ) -> list[RankedDocument]:
-        """As `RankClient.rank`."""
-        request = rank_request(self._model, query, documents, top_n)
-        response = await self.call_rank(request)
-        return ranking(response, documents, return_documents)
-
-    async def rank_many(
-        self,
-        queries: Sequence[tuple[str, Sequence[str]]],
-        *,
-        top_n: int | None = None,
-        return_documents: bool = False,
-    ) -> AsyncGenerator[tuple[int, list[RankedDocument] | CrossrankError]]:
-        """As `RankClient.rank_many`."""
-        requests = stream_requests(self._model, queries, top_n)
-        replies = self._stub.RankStream(iter(requests), timeout=self._timeout * max(1, len(requests)))
-        try:
-            async for reply in replies:
-                yield stream_outcome(reply, queries, return_documents)
-        except grpc.RpcError as error:
-            raise_typed(error, self._target)
-        finally:
-            replies.cancel()
-
-    async def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        """As `RankClient.predict`."""
-        scores: list[float] = []
-        for request in score_requests(self._model, pairs):
-            try:
-                scores.extend((await self._stub.Score(request, timeout=self._timeout)).scores)
-            except grpc.RpcError as error:
-                raise_typed(error, self._target)
-        return np.array(scores, dtype=np.float32)
-
-    async def call_rank(self, request: ranker_pb2.RankRequest) -> ranker_pb2.RankResponse:
-        """As `RankClient.call_rank`."""
-        try:
-            return await self._stub.Rank(request, timeout=self._timeout)
-        except grpc.RpcError as error:
-            raise_typed(error, self._target)
-
-    async def models(self) -> list[ranker_pb2.Model]:
-        """As `RankClient.models`."""
-        try:
-            response = await self._stub.ListModels(ranker_pb2.ListModelsRequest(), timeout=self._timeout)
-        except grpc.RpcError as error:
-            raise_typed(error, self._target)
-        return list(response.models)
-
-    async def close(self) -> None:
-        """Closes the channel."""
-        await self._channel.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()

@@ -1,7 +1,7 @@
 """Requests from the clients' arguments, and results or typed errors from what comes back."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NoReturn, cast
+from typing import Literal, NoReturn, cast
 
 import grpc
 
@@ -11,24 +11,39 @@ from serve.ranking import RankedDocument, ranked
 
 # `predict` takes any number of pairs; a server takes a limited number in one call.
 _PAIRS_PER_CALL = 500
+_THUMBS = {"up": ranker_pb2.THUMB_UP, "down": ranker_pb2.THUMB_DOWN}
 _STATUSES = {status.value[0]: status for status in grpc.StatusCode}
 
 
-def rank_request(model: str, query: str, documents: Sequence[str], top_n: int | None) -> ranker_pb2.RankRequest:
+def rank_request(
+    model: str,
+    query: str,
+    documents: Sequence[str],
+    top_n: int | None,
+    ids: Sequence[str] | None = None,
+    request_id: str = "",
+) -> ranker_pb2.RankRequest:
     """The message of `rank`.
 
     Raises:
-        InvalidRequest: a text is no valid Unicode, or top_n is below 1.
+        InvalidRequest: a text is no valid Unicode, top_n is below 1, or there is not one id for each document.
     """
     if top_n is not None and top_n < 1:
         raise InvalidRequest(f"top_n: {top_n} is below 1")
+    if ids is not None and len(ids) != len(documents):
+        raise InvalidRequest(f"ids: {len(ids)} for {len(documents)} documents")
     return ranker_pb2.RankRequest(
         model=model,
         query=_checked("query", query),
         documents=[
-            ranker_pb2.Document(text=_checked(f"documents[{index}]", text)) for index, text in enumerate(documents)
+            ranker_pb2.Document(
+                id=_checked(f"ids[{index}]", ids[index]) if ids is not None else "",
+                text=_checked(f"documents[{index}]", text),
+            )
+            for index, text in enumerate(documents)
         ],
         top_n=top_n or 0,
+        request_id=_checked("request_id", request_id),
     )
 
 
@@ -49,6 +64,40 @@ def score_requests(model: str, pairs: Sequence[tuple[str, str]]) -> Iterator[ran
                 for offset, (query, document) in enumerate(pairs[start : start + _PAIRS_PER_CALL])
             ],
         )
+
+
+def feedback_request(
+    request_id: str,
+    document_id: str,
+    thumb: Literal["up", "down"] | None,
+    stars: int | None,
+    click: bool,
+    comment: str,
+) -> ranker_pb2.RecordFeedbackRequest:
+    """The message of `record_feedback`.
+
+    Raises:
+        InvalidRequest: not exactly one of thumb, stars and click is given, one is out of range, or a text is no valid
+            Unicode.
+    """
+    if (thumb is not None) + (stars is not None) + bool(click) != 1:
+        raise InvalidRequest("judgement: give exactly one of thumb, stars and click")
+    if thumb not in (None, *_THUMBS):
+        raise InvalidRequest(f"thumb: {thumb!r} is neither 'up' nor 'down'")
+    if stars is not None and stars not in range(1, 6):
+        raise InvalidRequest(f"stars: {stars} is not between 1 and 5")
+    request = ranker_pb2.RecordFeedbackRequest(
+        request_id=_checked("request_id", request_id),
+        document_id=_checked("document_id", document_id),
+        comment=_checked("comment", comment),
+    )
+    if thumb is not None:
+        request.thumb = _THUMBS[thumb]
+    elif stars is not None:
+        request.stars = stars
+    else:
+        request.click = True
+    return request
 
 
 def stream_requests(
@@ -99,10 +148,14 @@ def ranking(
     ]
 
 
-def raise_typed(error: grpc.RpcError, target: str) -> NoReturn:
-    """Raises the error of `serve.errors` that stands for a gRPC status."""
+def raise_typed(
+    error: grpc.RpcError, target: str, *, not_found: type[CrossrankError] = BY_STATUS[grpc.StatusCode.NOT_FOUND]
+) -> NoReturn:
+    """Raises the error of `serve.errors` that stands for a gRPC status; `not_found` is what NOT_FOUND stands for."""
     status, message = error.code(), error.details() or ""
-    kind = BY_STATUS.get(status, CrossrankError)
+    kind = not_found if status is grpc.StatusCode.NOT_FOUND else BY_STATUS.get(status, CrossrankError)
+    if status is grpc.StatusCode.UNIMPLEMENTED:
+        message = f"{target} does not offer this call; feedback needs a server with --feedback"
     if kind is NotServing:
         message = f"{target} does not answer: {message}"
     if kind is Overloaded:

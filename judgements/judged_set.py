@@ -58,8 +58,8 @@ def read_judged_set(directory: Path) -> JudgedSet:
         raise JudgementsError(
             f"{directory}: not a judged set; it must hold queries.jsonl, corpus.jsonl and qrels.tsv or qrels/test.tsv."
         )
-    queries = _read_queries(directory / "queries.jsonl")
-    corpus = _read_corpus(directory / "corpus.jsonl")
+    queries = read_queries(directory / "queries.jsonl")
+    corpus = read_corpus(directory / "corpus.jsonl")
     qrels = _read_qrels(_qrels_of(directory), queries, corpus)
     candidates = directory / "candidates.jsonl"
     return JudgedSet(
@@ -113,7 +113,8 @@ def _qrels_of(directory: Path) -> Path:
     return ours if ours.is_file() else directory / "qrels" / "test.tsv"
 
 
-def _read_queries(path: Path) -> dict[str, str]:
+def read_queries(path: Path) -> dict[str, str]:
+    """Read the text of each query by its id from a queries.jsonl; raises as `read_judged_set` does."""
     queries: dict[str, str] = {}
     for where, record in json_records(path):
         text = _string(where, record, "text")
@@ -123,7 +124,8 @@ def _read_queries(path: Path) -> dict[str, str]:
     return queries
 
 
-def _read_corpus(path: Path) -> dict[str, str]:
+def read_corpus(path: Path) -> dict[str, str]:
+    """Read the text of each document, its title before it, by its id from a corpus.jsonl; raises the same."""
     corpus: dict[str, str] = {}
     for where, record in json_records(path):
         title = "" if record.get("title") is None else _string(where, record, "title")

@@ -4,6 +4,7 @@ CrossrankError             INTERNAL             a fault of ours
 ├── UsageError             INVALID_ARGUMENT     a command was given something it cannot use
 │   └── InvalidRequest     INVALID_ARGUMENT     a field of a request is at fault
 ├── UnknownModel           NOT_FOUND            no such model or version
+├── NotShown               NOT_FOUND            feedback on an answer or a document that was not shown
 ├── Overloaded             RESOURCE_EXHAUSTED   refused before any work; says when to try again
 ├── DeadlineExceeded       DEADLINE_EXCEEDED    too late; nothing more is computed
 ├── CallCancelled          CANCELLED            the caller went away
@@ -37,6 +38,12 @@ class UnknownModel(CrossrankError, LookupError):
 
     status = grpc.StatusCode.NOT_FOUND
     exit_code = 2
+
+
+class NotShown(CrossrankError, LookupError):
+    """Feedback names an answer that is not kept, or a document that it did not hold."""
+
+    status = grpc.StatusCode.NOT_FOUND
 
 
 class Overloaded(CrossrankError):

@@ -1,12 +1,15 @@
 """What a server counts, for Prometheus."""
 
 from collections.abc import Iterator
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from serve.errors import UsageError
+from serve.feedback import FeedbackStore
+from serve.feedback_file import FeedbackKind
 from serve.models import Models
 
 # Seconds: from a few pairs to a call that has its whole deadline.
@@ -18,11 +21,14 @@ class Metrics:
 
     Args:
         models: the rankers; may still be empty.
+        feedback: the store; None where nothing is kept.
     """
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, feedback: FeedbackStore | None = None) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_Engines(models))
+        if feedback is not None:
+            self._registry.register(_Feedback(feedback))
         self._calls = Counter(
             "crossrank_calls",
             "Calls, and queries of streams, by status.",
@@ -91,3 +97,24 @@ class _Engines(Collector):
                 documents.add_metric((name, "cached"), cache.hits)
                 documents.add_metric((name, "read"), cache.misses)
         yield from (pairs, tokens, busy, queued, documents)
+
+
+class _Feedback(Collector):
+    """Reads a store's counts when it is asked."""
+
+    def __init__(self, store: FeedbackStore) -> None:
+        self._store = store
+
+    def collect(self) -> Iterator[Metric]:
+        counts = self._store.counts
+        impressions = CounterMetricFamily(
+            "crossrank_impressions",
+            "Answers that were stored for feedback, or dropped because too much waited or the file failed.",
+            labels=("what",),
+        )
+        for what in ("stored", "dropped"):
+            impressions.add_metric((what,), getattr(counts, what))
+        feedback = CounterMetricFamily("crossrank_feedback", "Feedback that was stored.", labels=("kind",))
+        for kind in get_args(FeedbackKind):
+            feedback.add_metric((kind,), counts.feedback[kind])
+        yield from (impressions, feedback)

@@ -11,13 +11,18 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
+from serve.answering import Answering
 from serve.errors import UsageError
+from serve.feedback import FeedbackStore
+from serve.feedback_servicer import FeedbackServicer
 from serve.metrics import Metrics
 from serve.models import Models
 from serve.servicer import RankServicer
 from serve.settings import ServerSettings
 
-SERVICE = ranker_pb2.DESCRIPTOR.services_by_name["RankService"].full_name
+_RANK, _FEEDBACK = (
+    ranker_pb2.DESCRIPTOR.services_by_name[name].full_name for name in ("RankService", "FeedbackService")
+)
 
 _log = structlog.get_logger()
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -29,13 +34,21 @@ class RankServer:
 
     Args:
         settings: see `ServerSettings`.
+
+    Raises:
+        UsageError: the feedback store cannot be opened.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self._models = Models()
-        self._metrics = Metrics(self._models)
-        self._servicer = RankServicer(self._models, settings, self._metrics)
+        self._feedback = (
+            FeedbackStore(settings.feedback, keep_texts=settings.feedback_texts) if settings.feedback else None
+        )
+        self._metrics = Metrics(self._models, self._feedback)
+        answering = Answering(self._metrics)
+        self._servicer = RankServicer(self._models, settings, answering, self._feedback)
+        self._services = [_RANK]
         self._health = health_aio.HealthServicer()
         self._server = grpc_server(
             options=(
@@ -46,11 +59,13 @@ class RankServer:
             )
         )
         ranker_pb2_grpc.add_RankServiceServicer_to_server(self._servicer, self._server)
+        if self._feedback is not None:
+            servicer = FeedbackServicer(self._feedback, settings, answering)
+            ranker_pb2_grpc.add_FeedbackServiceServicer_to_server(servicer, self._server)
+            self._services.append(_FEEDBACK)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME),
-            self._server,
-        )
+        health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+        reflection.enable_server_reflection((*self._services, health, reflection.SERVICE_NAME), self._server)
 
     async def start(self) -> int:
         """Binds the port, then loads the rankers; until they are loaded calls get UNAVAILABLE.
@@ -85,11 +100,13 @@ class RankServer:
         await self._health.enter_graceful_shutdown()
         self._servicer.drain()
         await self._server.stop(self._settings.drain)
+        if self._feedback is not None:
+            await asyncio.to_thread(self._feedback.close)
         await asyncio.to_thread(self._models.close)
         _log.info("stopped")
 
     async def _set_health(self, status: int) -> None:
-        for name in ("", SERVICE):
+        for name in ("", *self._services):
             await self._health.set(name, status)
 
 

@@ -1,30 +1,22 @@
 """RankService: a request in, at most six hops, a reply out."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator
 
-import grpc
-import structlog
 from grpc.aio import ServicerContext
 
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
-from serve.errors import CallCancelled, CrossrankError, InvalidRequest, NotServing, Overloaded
-from serve.metrics import Metrics
+from serve.answering import Answering
+from serve.errors import CrossrankError, InvalidRequest, NotServing
+from serve.feedback import FeedbackStore
 from serve.models import Models
 from serve.replies import rank_response, score_response, stream_error
 from serve.settings import ServerSettings
-from serve.validation import rank_work, request_id, score_work
-
-PUSHBACK = "grpc-retry-pushback-ms"
+from serve.validation import rank_work, score_work
 
 # Queries of one stream that are answered at once; the next are read when one of these is done.
 _STREAM_QUERIES = 64
 
-_log = structlog.get_logger()
-_Request = TypeVar("_Request")
-_Response = TypeVar("_Response")
 _StreamContext = ServicerContext[ranker_pb2.RankStreamRequest, ranker_pb2.RankStreamResponse]
 
 
@@ -34,13 +26,17 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
     Args:
         models: the rankers; may still be empty.
         settings: limits and the default deadline.
-        metrics: counts the calls.
+        answering: runs the answers.
+        feedback: keeps what was shown; None where nothing is kept.
     """
 
-    def __init__(self, models: Models, settings: ServerSettings, metrics: Metrics) -> None:
+    def __init__(
+        self, models: Models, settings: ServerSettings, answering: Answering, feedback: FeedbackStore | None
+    ) -> None:
         self._models = models
         self._settings = settings
-        self._metrics = metrics
+        self._answering = answering
+        self._feedback = feedback
         self._draining = asyncio.Event()
 
     async def Rank(  # noqa: N802
@@ -53,7 +49,7 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
         async def answer(identifier: str) -> ranker_pb2.RankResponse:
             return await self._rank(request, identifier, context.time_remaining())
 
-        return await self._unary("Rank", request.request_id, len(request.documents), context, answer)
+        return await self._answering.unary("Rank", request.request_id, len(request.documents), context, answer)
 
     async def Score(  # noqa: N802
         self,
@@ -68,7 +64,7 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
             scores = await engine.score(work, self._seconds(context.time_remaining()))
             return score_response(identifier, name, engine.scorer.ranker.manifest.version, scores)
 
-        return await self._unary("Score", request.request_id, len(request.pairs), context, answer)
+        return await self._answering.unary("Score", request.request_id, len(request.pairs), context, answer)
 
     # grpc.aio takes a coroutine that writes as well as the generator that its stubs know.
     async def RankStream(  # type: ignore[override]  # noqa: N802
@@ -115,7 +111,7 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
             self._models.get("")
             return ranker_pb2.ListModelsResponse(models=self._models.describe())
 
-        return await self._unary("ListModels", "", 0, context, answer)
+        return await self._answering.unary("ListModels", "", 0, context, answer)
 
     def drain(self) -> None:
         """Streams read no further query, and end when what they have read is answered."""
@@ -127,7 +123,10 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
         work = rank_work(request, self._settings)
         name, engine = self._models.get(work.model)
         scores = await engine.score(work, self._seconds(time_remaining))
-        return rank_response(request, identifier, name, engine.scorer.ranker.manifest.version, scores)
+        response = rank_response(request, identifier, name, engine.scorer.ranker.manifest.version, scores)
+        if self._feedback is not None:
+            self._feedback.show(request, response)
+        return response
 
     async def _next(self, requests: AsyncIterator[ranker_pb2.RankStreamRequest]) -> ranker_pb2.RankStreamRequest | None:
         """The next query of a stream; None at its end, or where the server drains."""
@@ -151,59 +150,10 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
             )
 
         try:
-            response = await self._recorded("RankStream", request.request_id, len(request.documents), answer)
+            response = await self._answering.recorded("RankStream", request.request_id, len(request.documents), answer)
         except CrossrankError as error:
             return stream_error(request.request_id, error)
         return ranker_pb2.RankStreamResponse(response=response)
-
-    async def _unary(
-        self,
-        method: str,
-        given_id: str,
-        pairs: int,
-        context: ServicerContext[_Request, _Response],
-        answer: Callable[[str], Awaitable[_Response]],
-    ) -> _Response:
-        """Turns errors into statuses."""
-        try:
-            return await self._recorded(method, given_id, pairs, answer)
-        except CrossrankError as error:
-            if isinstance(error, Overloaded) and error.retry_after is not None:
-                context.set_trailing_metadata(((PUSHBACK, str(max(1, round(error.retry_after * 1000)))),))
-            await context.abort(error.status, str(error))
-
-    async def _recorded(
-        self, method: str, given_id: str, pairs: int, answer: Callable[[str], Awaitable[_Response]]
-    ) -> _Response:
-        """Runs `answer`, counts it and logs one line without texts; what it raises may be handed out."""
-        started = time.monotonic()
-        identifier = given_id[:32]
-        status = grpc.StatusCode.INTERNAL
-        try:
-            identifier = request_id(given_id)
-            response = await answer(identifier)
-            status = grpc.StatusCode.OK
-            return response
-        except asyncio.CancelledError:
-            status = CallCancelled.status
-            raise
-        except Exception as error:
-            if isinstance(error, CrossrankError) and error.status is not status:
-                status = error.status
-                raise
-            _log.error("fault", request_id=identifier, exc_info=error)
-            raise CrossrankError(f"internal error; request id {identifier}") from None
-        finally:
-            seconds = time.monotonic() - started
-            self._metrics.count(method, status.name, seconds)
-            _log.info(
-                "call",
-                method=method,
-                request_id=identifier,
-                pairs=pairs,
-                status=status.name,
-                ms=round(seconds * 1000, 1),
-            )
 
     def _seconds(self, time_remaining: float | None) -> float:
         return self._settings.default_deadline if time_remaining is None else time_remaining

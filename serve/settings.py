@@ -4,7 +4,8 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -44,7 +45,18 @@ class ServerSettings(BaseSettings):
         200_000, ge=0, description="tokens of documents that are kept for each ranker; 0 keeps none"
     )
     metrics_port: int | None = Field(None, ge=0, le=65535, description="port for Prometheus; default: none")
+    feedback: Path | None = Field(
+        None, description="SQLite file that keeps what was shown and what users say of it; default: none"
+    )
+    feedback_texts: bool = Field(False, description="whether queries and shown documents are kept there too")
     drain: float = Field(30.0, ge=0, description="seconds that calls in flight get after SIGTERM")
+
+    @field_validator("feedback_texts")
+    @classmethod
+    def _texts_need_a_file(cls, given: bool, info: ValidationInfo) -> bool:
+        if given and info.data.get("feedback") is None:
+            raise PydanticCustomError("no_feedback", "has no file to keep them in; set feedback too")
+        return given
 
     @classmethod
     def settings_customise_sources(

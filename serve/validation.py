@@ -6,10 +6,12 @@ from uuid import uuid4
 from crossrank.v1 import ranker_pb2
 from serve.activation import ScoreKind
 from serve.errors import InvalidRequest
+from serve.feedback_file import Feedback, FeedbackKind
 from serve.settings import ServerSettings
 from serve.tokenizer import LongDocumentStrategy
 
 _MAX_REQUEST_ID = 200
+_MAX_COMMENT = 10_000
 
 _KINDS: dict[int, ScoreKind | None] = {
     ranker_pb2.SCORE_KIND_UNSPECIFIED: None,
@@ -21,6 +23,7 @@ _STRATEGIES: dict[int, LongDocumentStrategy] = {
     ranker_pb2.LONG_DOCUMENT_STRATEGY_TRUNCATE: "truncate",
     ranker_pb2.LONG_DOCUMENT_STRATEGY_CHUNK: "chunk",
 }
+_THUMBS: dict[int, int] = {ranker_pb2.THUMB_UP: 1, ranker_pb2.THUMB_DOWN: 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,20 @@ def score_work(request: ranker_pb2.ScoreRequest, settings: ServerSettings) -> Wo
     return _work(request, [(pair.query, pair.document) for pair in request.pairs], sizes)
 
 
+def feedback(request: ranker_pb2.RecordFeedbackRequest) -> Feedback:
+    """What a RecordFeedbackRequest says.
+
+    Raises:
+        InvalidRequest: a field is at fault.
+    """
+    for field, text in (("request_id", request.request_id), ("document_id", request.document_id)):
+        if not text:
+            raise InvalidRequest(f"{field}: is empty")
+    if len(request.comment) > _MAX_COMMENT:
+        raise InvalidRequest(f"comment: {len(request.comment)} characters, at most {_MAX_COMMENT}")
+    return Feedback(request.request_id, request.document_id, *_judgement(request), request.comment)
+
+
 def request_id(given: str) -> str:
     """The caller's request id, or a new one.
 
@@ -94,6 +111,19 @@ def _work(
         max_length=request.max_length or None,
         strategy=_STRATEGIES[request.long_document_strategy],
     )
+
+
+def _judgement(request: ranker_pb2.RecordFeedbackRequest) -> tuple[FeedbackKind, int]:
+    kind = request.WhichOneof("judgement")
+    if kind is None:
+        raise InvalidRequest("judgement: is missing; give thumb, stars or click")
+    if kind == "thumb" and request.thumb not in _THUMBS:
+        raise InvalidRequest(f"thumb: {request.thumb} is neither THUMB_UP nor THUMB_DOWN")
+    if kind == "stars" and not 1 <= request.stars <= 5:
+        raise InvalidRequest(f"stars: {request.stars} is not between 1 and 5")
+    if kind == "click" and not request.click:
+        raise InvalidRequest("click: is false; give feedback only where there was a click")
+    return kind, _THUMBS[request.thumb] if kind == "thumb" else int(getattr(request, kind))
 
 
 def _count(field: str, number: int, settings: ServerSettings) -> None:

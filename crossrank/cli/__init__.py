@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import typer
 
-from crossrank.cli import bench, export, inspect, quickstart, rank, serve, train
+from crossrank.cli import bench, export, feedback, inspect, quickstart, rank, serve, train
 from judgements.errors import JudgementsError
 from serve.errors import CrossrankError
 
@@ -22,6 +22,7 @@ app.command("export-onnx")(export.export_onnx)
 app.command("inspect")(inspect.inspect)
 app.command("serve")(serve.serve)
 app.command("rank")(rank.rank)
+app.add_typer(feedback.app, name="feedback")
 app.add_typer(bench.app, name="bench")
 app.command("quickstart")(quickstart.quickstart)
 

@@ -18,7 +18,7 @@ def _group() -> None:
     """Keeps `engine` a command of its own while it is the only one."""
 
 
-@app.command()
+@app.command("engine")
 def engine(
     model: Annotated[str, typer.Argument(help="Cross-encoder in PyTorch (directory or Hugging Face id).")],
     ranker: Annotated[Path, typer.Argument(help="The ranker that was exported from it.")],

@@ -34,6 +34,12 @@ def serve(
         typer.Option(help="Tokens of documents that are kept, for each ranker; 0 keeps none. Default: 200000."),
     ] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Port of /metrics for Prometheus. Default: none.")] = None,
+    feedback: Annotated[
+        Path | None, typer.Option(help="SQLite file for what was shown and what users say of it. Default: none.")
+    ] = None,
+    feedback_texts: Annotated[
+        bool | None, typer.Option("--feedback-texts", help="Also keep queries and shown documents there.")
+    ] = None,
     drain: Annotated[float | None, typer.Option(help="Seconds for calls in flight after SIGTERM. Default: 30.")] = None,
     config: Annotated[
         Path | None, typer.Option(envvar="CROSSRANK_CONFIG", help="TOML file with settings by these names.")
@@ -61,6 +67,8 @@ def serve(
         "score_cache": score_cache,
         "document_cache": document_cache,
         "metrics_port": metrics_port,
+        "feedback": feedback,
+        "feedback_texts": feedback_texts,
         "drain": drain,
     }
     settings = load_settings({name: value for name, value in flags.items() if value is not None}, config)

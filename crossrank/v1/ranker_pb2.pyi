@@ -5,7 +5,7 @@ The wire contract of crossrank: rank documents for a query, score pairs, and say
 
 Status codes, the same for every method:
   INVALID_ARGUMENT     the request is at fault; the message names the field
-  NOT_FOUND            no such model or version
+  NOT_FOUND            no such model or version; feedback on what was not shown
   RESOURCE_EXHAUSTED   overload, with `grpc-retry-pushback-ms` in the trailing metadata; or a message over the limit
   DEADLINE_EXCEEDED    the deadline of the call, or the server's default one, has passed
   FAILED_PRECONDITION  the ranker does not pass its own manifest
@@ -684,17 +684,17 @@ class RecordFeedbackRequest(_message.Message):
     CLICK_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The request_id of the RankResponse that showed the document."""
+    """The request_id of the RankResponse that showed the document; of several with one id, the newest is meant."""
     document_id: _builtins.str
-    """The id of the document."""
+    """The id of the document, not empty; of several results with one id, the best is meant."""
     thumb: Global___Thumb.ValueType
     """Thumbs up or down."""
     stars: _builtins.int
     """One to five stars."""
     click: _builtins.bool
-    """The user opened the document."""
+    """The user opened the document; must be true."""
     comment: _builtins.str
-    """The user's own words. Default: empty."""
+    """The user's own words, at most 10,000 characters. Default: empty."""
     def __init__(
         self,
         *,

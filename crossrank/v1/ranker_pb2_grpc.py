@@ -232,3 +232,81 @@ class RankService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class FeedbackServiceStub:
+    """Takes what users say about answers. Only where the operator keeps feedback; elsewhere its method is UNIMPLEMENTED.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.RecordFeedback = channel.unary_unary(
+                '/crossrank.v1.FeedbackService/RecordFeedback',
+                request_serializer=crossrank_dot_v1_dot_ranker__pb2.RecordFeedbackRequest.SerializeToString,
+                response_deserializer=crossrank_dot_v1_dot_ranker__pb2.RecordFeedbackResponse.FromString,
+                _registered_method=True)
+
+
+class FeedbackServiceServicer:
+    """Takes what users say about answers. Only where the operator keeps feedback; elsewhere its method is UNIMPLEMENTED.
+    """
+
+    def RecordFeedback(self, request, context):
+        """Stores one judgement of one document of a RankResponse; it is on disk when the reply comes. NOT_FOUND: the server
+        keeps no answer of this request_id, or the document was not among its results. Of several judgements of one kind
+        on one document of one answer the last counts; all are kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_FeedbackServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'RecordFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordFeedback,
+                    request_deserializer=crossrank_dot_v1_dot_ranker__pb2.RecordFeedbackRequest.FromString,
+                    response_serializer=crossrank_dot_v1_dot_ranker__pb2.RecordFeedbackResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'crossrank.v1.FeedbackService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('crossrank.v1.FeedbackService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class FeedbackService:
+    """Takes what users say about answers. Only where the operator keeps feedback; elsewhere its method is UNIMPLEMENTED.
+    """
+
+    @staticmethod
+    def RecordFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crossrank.v1.FeedbackService/RecordFeedback',
+            crossrank_dot_v1_dot_ranker__pb2.RecordFeedbackRequest.SerializeToString,
+            crossrank_dot_v1_dot_ranker__pb2.RecordFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -5,7 +5,7 @@ The wire contract of crossrank: rank documents for a query, score pairs, and say
 
 Status codes, the same for every method:
   INVALID_ARGUMENT     the request is at fault; the message names the field
-  NOT_FOUND            no such model or version
+  NOT_FOUND            no such model or version; feedback on what was not shown
   RESOURCE_EXHAUSTED   overload, with `grpc-retry-pushback-ms` in the trailing metadata; or a message over the limit
   DEADLINE_EXCEEDED    the deadline of the call, or the server's default one, has passed
   FAILED_PRECONDITION  the ranker does not pass its own manifest
@@ -108,3 +108,43 @@ class RankServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the models that this server ranks with."""
 
 def add_RankServiceServicer_to_server(servicer: RankServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class FeedbackServiceStub:
+    """Takes what users say about answers. Only where the operator keeps feedback; elsewhere its method is UNIMPLEMENTED."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> FeedbackServiceAsyncStub: ...
+    RecordFeedback: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.RecordFeedbackRequest, _ranker_pb2.RecordFeedbackResponse]
+    """Stores one judgement of one document of a RankResponse; it is on disk when the reply comes. NOT_FOUND: the server
+    keeps no answer of this request_id, or the document was not among its results. Of several judgements of one kind
+    on one document of one answer the last counts; all are kept.
+    """
+
+@_typing.type_check_only
+class FeedbackServiceAsyncStub(FeedbackServiceStub):
+    """Takes what users say about answers. Only where the operator keeps feedback; elsewhere its method is UNIMPLEMENTED."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    RecordFeedback: _aio.UnaryUnaryMultiCallable[_ranker_pb2.RecordFeedbackRequest, _ranker_pb2.RecordFeedbackResponse]  # type: ignore[assignment]
+    """Stores one judgement of one document of a RankResponse; it is on disk when the reply comes. NOT_FOUND: the server
+    keeps no answer of this request_id, or the document was not among its results. Of several judgements of one kind
+    on one document of one answer the last counts; all are kept.
+    """
+
+class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Takes what users say about answers. Only where the operator keeps feedback; elsewhere its method is UNIMPLEMENTED."""
+
+    @_abc_1.abstractmethod
+    def RecordFeedback(
+        self,
+        request: _ranker_pb2.RecordFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranker_pb2.RecordFeedbackResponse, _abc.Awaitable[_ranker_pb2.RecordFeedbackResponse]]:
+        """Stores one judgement of one document of a RankResponse; it is on disk when the reply comes. NOT_FOUND: the server
+        keeps no answer of this request_id, or the document was not among its results. Of several judgements of one kind
+        on one document of one answer the last counts; all are kept.
+        """
+
+def add_FeedbackServiceServicer_to_server(servicer: FeedbackServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
