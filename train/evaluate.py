@@ -122,7 +122,7 @@ def evaluate_model(
     step(f"order them with {model}")
     if is_ranker:
         with Scorer.open(model, variant=variant) as scorer:
-            tuned = rerank(judged, candidates, scorer.predict)
+            tuned = rerank(judged, candidates, lambda pairs: scorer.predict(pairs, kind="logit"))
     else:
         opened = open_cross_encoder(model)
         tuned = rerank(judged, candidates, lambda pairs: predict(opened, pairs))
