@@ -50,7 +50,8 @@ def isotonics(draw: st.DrawFn) -> Isotonic:
 def test_a_curve_gives_probabilities_and_never_falls(curve: Platt | Isotonic, logits: list[float]) -> None:
     given_logits = np.array(sorted(logits), dtype=np.float32)
     probabilities = calibration_with(curve).apply(given_logits)
-    assert (probabilities.dtype, probabilities.shape) == (np.float32, given_logits.shape)
+    assert probabilities.dtype == np.float32
+    assert probabilities.shape == given_logits.shape
     assert ((probabilities >= 0) & (probabilities <= 1)).all()
     assert (np.diff(probabilities) >= 0).all()
 
