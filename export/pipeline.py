@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from export.golden import golden_pairs
 from export.presets import Calibration, convert
 from export.reference import ReferenceList, pairs_of, reference_sets, standard_library
-from export.source import activation_of, describe, open_cross_encoder, write_files
+from export.source import activation_of, calibration_of, describe, open_cross_encoder, write_files
 from export.trials import Trial, Trials
 from export.variants import Materials, file_name, resolve
+from serve.calibration import write_calibration
 from serve.errors import CrossrankError
 from serve.machine import instruction_set
-from serve.manifest import MANIFEST_PATH, Budget, Manifest, Variant, sha256_of
+from serve.manifest import MANIFEST_PATH, Budget, Manifest, Source, Variant, sha256_of
 from serve.runtime import installed_wheels, require_onnxruntime
 from serve.swap import new_directory
 from serve.tokenizer import PairTokenizer
@@ -103,6 +104,7 @@ def export_ranker(
 
     Raises:
         UsageError: the model or the target cannot be used, or a variant is not to be had.
+        InvalidRanker: the model's calibration is none.
         ExportRefused: nothing that was asked for keeps its budget.
     """
     options = options or ExportOptions()
@@ -110,6 +112,8 @@ def export_ranker(
     progress("open the cross-encoder")
     sets = reference_sets(options.judgements, options.max_queries)
     source = open_cross_encoder(model, revision)
+    commit = getattr(source.model.config, "_commit_hash", None) or revision
+    probability = calibration_of(model, commit)
     names = resolve(options.variants, source)
     held_back = _held_back([entry for judged in sets for entry in judged.held_back])
     with new_directory(out, force=force) as directory:
@@ -118,10 +122,12 @@ def export_ranker(
         held_back_reference = _pytorch_logits(source, "what was held back", pairs_of(held_back), progress)
         batches = _batches(source, pairs_of(held_back))
         weights_sha256 = write_files(source, directory)
+        if probability is not None:
+            write_calibration(probability, directory)
         progress("convert to ONNX")
         (directory / "onnx").mkdir()
         convert(source.model, directory / file_name("fp32"), options.opset)
-        manifest = _manifest(source, model, revision, weights_sha256, directory)
+        manifest = _manifest(source, describe(model, commit, weights_sha256), directory)
         trials = Trials(
             directory=directory,
             manifest=manifest,
@@ -177,11 +183,11 @@ def _batches(source: Any, pairs: Sequence[tuple[str, str]]) -> list[dict[str, An
     ]
 
 
-def _manifest(source: Any, model: str, revision: str | None, weights_sha256: str, directory: Path) -> Manifest:
+def _manifest(source: Any, origin: Source, directory: Path) -> Manifest:
     max_length = int(source.max_seq_length)
     return Manifest.model_construct(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        source=describe(model, getattr(source.model.config, "_commit_hash", None) or revision, weights_sha256),
+        source=origin,
         model_type=source.model.config.model_type,
         max_length=max_length,
         activation=activation_of(source),

@@ -5,10 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from sentence_transformers import CrossEncoder
 from transformers import AutoConfig
 
+from serve.calibration import CALIBRATION_FILE, Calibration, read_calibration
 from serve.errors import UsageError
 from serve.hub import token_of_environment
 from serve.manifest import Activation, Source, sha256_of
@@ -62,6 +65,28 @@ def open_cross_encoder(model: str, revision: str | None = None) -> Any:
 def activation_of(model: Any) -> Activation:
     """What the cross-encoder applies to its logit."""
     return _ACTIVATIONS[type(model.activation_fn).__name__]
+
+
+def calibration_of(model: str, revision: str | None = None) -> Calibration | None:
+    """The calibration that lies beside a cross-encoder's weights; None where there is none.
+
+    Args:
+        model: a directory, or a Hugging Face id.
+        revision: of the Hugging Face id.
+
+    Raises:
+        InvalidRanker: it cannot be read or is no calibration.
+        UsageError: the hub does not let us look.
+    """
+    if Path(model).is_dir():
+        return read_calibration(Path(model))
+    try:
+        found = snapshot_download(
+            model, revision=revision, allow_patterns=[CALIBRATION_FILE], token=token_of_environment()
+        )
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise UsageError(f"{model} cannot be searched for a {CALIBRATION_FILE}: {_first_line(error)}") from None
+    return read_calibration(Path(found))
 
 
 def write_files(model: Any, directory: Path) -> str:

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from judgements.errors import JudgementsError
+from judgements.examples import rating_to_label
 from judgements.feedback_store import Shown, StoreReader, opened_store
 from judgements.judged_set import read_corpus, read_queries
-from judgements.rows import rating_to_label
 from judgements.text_files import written_beside
 
 # Measured values are about 1; a power of a rank must stay a number.

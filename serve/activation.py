@@ -21,7 +21,9 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return activated
 
 
-ACTIVATIONS: dict[ScoreKind, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+# float32 of shape [n] to float32 of shape [n].
+Activate: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+ACTIVATIONS: dict[ScoreKind, Activate] = {
     "logit": _identity,
     "probability": _sigmoid,
 }

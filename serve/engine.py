@@ -72,7 +72,7 @@ class Engine:
             if isinstance(error, asyncio.CancelledError):
                 raise
             raise DeadlineExceeded(f"no answer within {seconds:.1f} s") from None
-        return scores_of(encoded, call, work.kind or self.scorer.default_kind, tokenize)
+        return scores_of(encoded, call, self.scorer.activation(work.kind), tokenize)
 
     @property
     def counts(self) -> Counts:

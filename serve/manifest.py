@@ -70,7 +70,7 @@ class Golden(_Strict):
     """What a variant gave for one of the manifest's golden pairs."""
 
     logit: float
-    score: float = Field(description="of the ranker's own kind")
+    score: float = Field(description="of the ranker's own kind, before any calibration")
 
 
 class Variant(_Strict):

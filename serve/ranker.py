@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from serve.calibration import CALIBRATION_FILE, Calibration, read_calibration
 from serve.errors import InvalidRanker, UsageError
 from serve.manifest import MANIFEST_PATH, Manifest, Variant, read_manifest, sha256_of
 from serve.swap import settle
@@ -15,10 +16,17 @@ _PICKLES = frozenset({".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pt
 
 @dataclass(frozen=True, slots=True)
 class Ranker:
-    """A directory whose files are the ones that its manifest names."""
+    """A directory whose files are the ones that its manifest names.
+
+    Attributes:
+        directory: where it lies.
+        manifest: what its exporter promises.
+        calibration: what makes its probabilities; None where they are the logistic function of the logits.
+    """
 
     directory: Path
     manifest: Manifest
+    calibration: Calibration | None = None
 
     def variant(self, name: str) -> Variant:
         """The variant of that name ("qint8_per_token") or file name, else the fastest of that precision.
@@ -41,7 +49,8 @@ def open_ranker(directory: Path) -> Ranker:
 
     Raises:
         InvalidRanker: no such directory or no manifest; a file that is missing, changed, pickled or outside the
-            directory; or one beside the graphs that the manifest does not name, since a graph may read it.
+            directory; one beside the graphs that the manifest does not name, since a graph may read it; or a
+            calibration that it does not name, or that is none.
     """
     settle(directory)
     if not directory.is_dir():
@@ -66,10 +75,13 @@ def open_ranker(directory: Path) -> Ranker:
                 f"(sha256 differs); export the ranker again"
             )
     graphs = {path.relative_to(directory).as_posix() for path in _files(directory / "onnx")} - {MANIFEST_PATH}
-    for name in sorted(graphs | {variant.file for variant in manifest.variants}):
+    used = graphs | {variant.file for variant in manifest.variants}
+    if (directory / CALIBRATION_FILE).exists():
+        used.add(CALIBRATION_FILE)
+    for name in sorted(used):
         if name not in manifest.files:
             raise InvalidRanker(f"{directory.name}: the manifest gives no sha256 for {name}; export the ranker again")
-    return Ranker(directory, manifest)
+    return Ranker(directory, manifest, read_calibration(directory))
 
 
 def _files(directory: Path) -> Iterator[Path]:

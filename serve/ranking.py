@@ -1,4 +1,4 @@
-"""The order of scores, and a result in the shape that users of sentence-transformers know."""
+"""The order of documents, and a result in the shape that users of sentence-transformers know."""
 
 from collections.abc import Sequence
 from typing import NotRequired, TypedDict
@@ -15,9 +15,13 @@ class RankedDocument(TypedDict):
     text: NotRequired[str]
 
 
-def order(scores: NDArray[np.float32]) -> list[int]:
-    """The indices of scores, ordered by (-score, index)."""
-    indices: list[int] = np.argsort(-scores, kind="stable").tolist()
+def order(logits: NDArray[np.float32]) -> list[int]:
+    """The indices of logits, ordered by (-logit, index).
+
+    No kind of score falls as the logit rises, so none is out of this order; but probabilities can be equal where the
+    logits are not, and would lose it.
+    """
+    indices: list[int] = np.argsort(-logits, kind="stable").tolist()
     return indices
 
 

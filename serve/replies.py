@@ -13,7 +13,7 @@ def rank_response(
 ) -> ranker_pb2.RankResponse:
     """The answer to a RankRequest."""
     results = []
-    for index in order(scores.values)[: request.top_n or None]:
+    for index in order(scores.logits)[: request.top_n or None]:
         document, span = request.documents[index], scores.spans[index]
         results.append(
             ranker_pb2.RankResult(

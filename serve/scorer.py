@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.activation import ACTIVATIONS, KIND_OF, ScoreKind
+from serve.activation import ACTIVATIONS, KIND_OF, Activate, ScoreKind
 from serve.conformance import mismatch, needs_precise_products, suitable
 from serve.errors import CrossrankError, InvalidRanker, UsageError
 from serve.machine import usable_cores
@@ -138,7 +138,10 @@ class Scorer:
         raise InvalidRanker(f"{ranker.directory.name}: {'; '.join(passed_over)}")
 
     def golden(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The logits and the scores of the manifest's golden pairs, each float32 of shape [pairs]."""
+        """The logits and the scores of the manifest's golden pairs, each float32 of shape [pairs].
+
+        They prove the graph and its activation; a calibration is proved by its sha256.
+        """
         pairs = [(pair.query, pair.document) for pair in self.ranker.manifest.golden_pairs]
         logits = self.scheduler.submit(self.tokenizer.encode(pairs)).logits.result()
         return logits, ACTIVATIONS[self.default_kind](logits)
@@ -147,6 +150,13 @@ class Scorer:
     def default_kind(self) -> ScoreKind:
         """What the ranker's own scores are: those of the activation that it was trained with."""
         return KIND_OF[self.ranker.manifest.activation]
+
+    def activation(self, kind: ScoreKind | None = None) -> Activate:
+        """What turns logits into scores of a kind, None being the ranker's own: for probabilities its calibration."""
+        kind = kind or self.default_kind
+        if kind == "probability" and self.ranker.calibration is not None:
+            return self.ranker.calibration.apply
+        return ACTIVATIONS[kind]
 
     def score(
         self,
@@ -160,15 +170,19 @@ class Scorer:
         started = time.monotonic()
         encoded = self.tokenizer.encode(pairs, max_length=max_length, strategy=strategy)
         tokenize = time.monotonic() - started
-        return scores_of(encoded, self.scheduler.submit(encoded), kind or self.default_kind, tokenize)
+        return scores_of(encoded, self.scheduler.submit(encoded), self.activation(kind), tokenize)
 
-    def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+    def predict(self, pairs: Sequence[tuple[str, str]], *, kind: ScoreKind | None = None) -> NDArray[np.float32]:
         """Scores pairs as sentence-transformers' `CrossEncoder.predict` does.
 
+        Args:
+            pairs: (query, document); may be none.
+            kind: of the scores; the ranker's own by default.
+
         Returns:
-            float32, shape [len(pairs)]; the ranker's own kind of score.
+            float32, shape [len(pairs)].
         """
-        return self.score(pairs).values if pairs else np.empty(0, dtype=np.float32)
+        return self.score(pairs, kind=kind).values if pairs else np.empty(0, dtype=np.float32)
 
     def rank(
         self,
@@ -178,11 +192,13 @@ class Scorer:
         top_n: int | None = None,
         return_documents: bool = False,
     ) -> list[RankedDocument]:
-        """Orders documents as sentence-transformers' `CrossEncoder.rank` does, equal scores by their index."""
-        scores = self.predict([(query, document) for document in documents])
+        """Orders documents as sentence-transformers' `CrossEncoder.rank` does, equal logits by their index."""
+        if not documents:
+            return []
+        scores = self.score([(query, document) for document in documents])
         return [
-            ranked(index, float(scores[index]), documents, return_documents=return_documents)
-            for index in order(scores)[:top_n]
+            ranked(index, float(scores.values[index]), documents, return_documents=return_documents)
+            for index in order(scores.logits)[:top_n]
         ]
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.activation import ACTIVATIONS, ScoreKind
+from serve.activation import Activate
 from serve.call import Call
 from serve.errors import CrossrankError
 from serve.tokenizer import TokenizedPair
@@ -17,7 +17,8 @@ class Scores:
     """The scores of a call's documents.
 
     Attributes:
-        values: float32, one for each document, of the kind that was asked for.
+        logits: float32, one for each document; the order of these is the order of the documents.
+        values: float32, one for each document, of the kind that was asked for. Different logits may have equal values.
         spans: for each document, the part of it that gave its score, in characters; None where that is all of it.
         pairs: tokenised pairs that the call stood for.
         tokens: tokens of these.
@@ -26,6 +27,7 @@ class Scores:
         tokenize, queue, compute: seconds on the clock.
     """
 
+    logits: NDArray[np.float32]
     values: NDArray[np.float32]
     spans: list[tuple[int, int] | None]
     pairs: int
@@ -37,13 +39,13 @@ class Scores:
     compute: float
 
 
-def scores_of(encoded: Sequence[TokenizedPair], call: Call, kind: ScoreKind, tokenize: float) -> Scores:
+def scores_of(encoded: Sequence[TokenizedPair], call: Call, activate: Activate, tokenize: float) -> Scores:
     """Turns the logits of a call into the scores of its documents: the best chunk's, activated.
 
     Args:
         encoded: the tokenised pairs of the call.
         call: the call; its logits are waited for.
-        kind: what the scores shall be.
+        activate: turns logits into what the scores shall be.
         tokenize: seconds that tokenising took, passed on.
 
     Raises:
@@ -58,7 +60,8 @@ def scores_of(encoded: Sequence[TokenizedPair], call: Call, kind: ScoreKind, tok
             best[pair.document] = position
     winners = [best[document] for document in range(len(best))]
     return Scores(
-        values=ACTIVATIONS[kind](logits[winners]),
+        logits=logits[winners],
+        values=activate(logits[winners]),
         spans=[encoded[position].span for position in winners],
         pairs=len(encoded),
         tokens=call.tokens,

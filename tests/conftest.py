@@ -12,6 +12,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from export.pipeline import ExportReport
+    from serve.calibration import Calibration, Isotonic, Platt
 
 # Hypothesis would else fail what takes longer than 200 ms, on a machine that is busy.
 settings.register_profile("no-timing", deadline=None)
@@ -68,6 +69,33 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> "ExportReport":
     variants = ["auto", "O1", "O2", "O3", "fp16", "quint8_avx2", "qint8_avx512_vnni", "qint8_avx512_vnni_static"]
     options = ExportOptions(variants=variants, max_queries=4, budget=Budget(min_top_1=0))
     return export_ranker(str(root / "model"), root / "ranker", options)
+
+
+def calibration_with(curve: "Platt | Isotonic") -> "Calibration":
+    """A calibration with a curve, and figures that nobody measured."""
+    from serve.calibration import BeforeAndAfter, Bin, Calibration
+
+    bins = (Bin(predicted=0.25, observed=0.5, count=3), Bin(predicted=0.75, observed=0.5, count=4))
+    return Calibration(
+        curve=curve,
+        judgements=7,
+        expected_calibration_error=BeforeAndAfter(before=0.25, after=0.125),
+        bins=BeforeAndAfter(before=bins, after=bins),
+    )
+
+
+@pytest.fixture(scope="session")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ranker of a tiny cross-encoder that ends in the logistic function and holds a calibration."""
+    from export.pipeline import ExportOptions, export_ranker
+    from serve.calibration import Platt, write_calibration
+    from tests.tiny_models import tiny_cross_encoder
+
+    root = tmp_path_factory.mktemp("calibrated")
+    tiny_cross_encoder("bert", root / "model")
+    write_calibration(calibration_with(Platt(slope=0.5, intercept=-1.5)), root / "model")
+    options = ExportOptions(variants=["fp32"], max_queries=2)
+    return export_ranker(str(root / "model"), root / "ranker", options).directory
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """How scores, lengths and probabilities are spread: the numbers behind the plots of a report."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from judgements.judged_set import JudgedSet
 from judgements.trec_run import Run
+from serve.calibration import Bin
 
 _BINS = 40
 
@@ -54,19 +54,10 @@ class LengthHistogram:
 
 
 @dataclass(frozen=True, slots=True)
-class CalibrationBin:
-    """Pairs of like probability: the mean predicted, the share that was relevant, and how many pairs there are."""
-
-    predicted: float
-    observed: float
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
 class Reliability:
     """One side of a reliability diagram: its bins in rising order, and their expected calibration error in [0, 1]."""
 
-    bins: list[CalibrationBin]
+    bins: list[Bin]
     error: float
 
 
@@ -125,17 +116,3 @@ def length_histogram(lengths: NDArray[np.int64], max_length: int) -> LengthHisto
         float((lengths > max_length).mean()),
         float(np.maximum(lengths - max_length, 0).sum() / max(1, lengths.sum())),
     )
-
-
-def calibration_error(bins: Sequence[CalibrationBin]) -> float:
-    """The expected calibration error, in [0, 1]: the mean of |predicted - observed|, weighted by the bins' pairs.
-
-    Naeini et al. 2015, "Obtaining Well Calibrated Probabilities Using Bayesian Binning".
-
-    Raises:
-        ValueError: there are no pairs.
-    """
-    pairs = sum(each.count for each in bins)
-    if not pairs:
-        raise ValueError("no pairs to take the calibration error of; give at least one.")
-    return sum(each.count * abs(each.predicted - each.observed) for each in bins) / pairs

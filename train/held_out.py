@@ -167,6 +167,18 @@ class Measured:
     evaluation: Evaluation
     folds: int | None = None
 
+    def labelled_scores(self) -> tuple[list[float], list[float], list[str]]:
+        """Score, label and query id of every candidate: grades over the set's highest, 0 for what is not judged."""
+        qrels = self.held_out.judged.qrels
+        highest = max(grade for grades in qrels.values() for grade in grades.values())
+        found = [
+            (score, max(qrels.get(query_id, {}).get(doc_id, 0), 0) / highest, query_id)
+            for query_id, scores in self.tuned.items()
+            for doc_id, score in scores.items()
+        ]
+        scores, labels, query_ids = (list(column) for column in zip(*found, strict=True))
+        return scores, labels, query_ids
+
 
 def measure(held_out: HeldOut, tuned: Run, *, folds: int | None = None) -> Measured:
     """Evaluates a trained model's scores beside the orders before training."""

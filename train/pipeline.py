@@ -8,14 +8,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from judgements.errors import JudgementsError
 from judgements.examples import grouped
 from judgements.metrics import evaluate, mean
 from judgements.trec_run import ranking_from_scores
+from serve.calibration import Calibration
 from serve.errors import UsageError
 from serve.swap import new_directory
 from train import processes
 from train.base import open_base, usable_precision
+from train.calibration import fit_calibration
 from train.cross_validation import cross_validate
 from train.dataset import is_training_set, open_training_set, write_training_set
 from train.fine_tune import Progress, fine_tune
@@ -124,8 +128,9 @@ def _run(
             folds=measured.folds,
             guards={other.held_out.name: (other.evaluation, other.held_out.reference) for other in others},
         )
+    calibration = _calibration(recipe, measured, step)
     step("write the model")
-    report = TrainingReport(out, examples.pairs, screening, history, measured, others, verdict)
+    report = TrainingReport(out, examples.pairs, screening, history, measured, others, verdict, calibration)
     write_result(directory, model, recipe, run, examples, report)
     return report
 
@@ -204,6 +209,18 @@ def _cross_validated(
         kept.write_text(json.dumps(told), encoding="utf-8")
     held_out.order_before(open_base(recipe), recipe.base, run.path / f"before-{held_out.name}.json")
     return measure(held_out, told["scores"], folds=told["folds"])
+
+
+def _calibration(recipe: Recipe, measured: Measured | None, step: Step) -> Calibration | None:
+    method = recipe.calibration.method
+    if method == "none" or measured is None:
+        return None
+    scores, labels, query_ids = measured.labelled_scores()
+    try:
+        return fit_calibration(np.array(scores, dtype=np.float32), np.array(labels), query_ids, method)
+    except UsageError as error:
+        step(f"not calibrated: {error}")
+        return None
 
 
 def _quality(held_out: HeldOut, model: Any) -> float:

@@ -14,14 +14,14 @@ from judgements.judged_set import JudgedSet
 from judgements.metrics import MEASURES
 from judgements.text_files import written_beside
 from judgements.trec_run import Run
+from serve.calibration import Bin
 from train import plots
+from train.calibration import expected_calibration_error
 from train.changes import Changes, query_changes
 from train.distributions import (
-    CalibrationBin,
     LengthHistogram,
     Reliability,
     ScoreHistogram,
-    calibration_error,
     length_histogram,
     score_histogram,
 )
@@ -67,7 +67,7 @@ class ReportInput:
     tuned: Run | None = None
     untuned: Run | None = None
     reference: str | None = None
-    calibration: Mapping[str, Sequence[CalibrationBin]] = field(default_factory=dict)
+    calibration: Mapping[str, Sequence[Bin]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,12 @@ def report_json(report: ReportInput) -> dict[str, Any]:
         ValueError: as `write_report`.
     """
     quality = [{"step": step, "nDCG@10": value} for step, value in report.quality]
-    return {"quality": quality, **asdict(_find(report))}
+    found = _find(report)
+    calibration = {
+        name: {"bins": [each.model_dump() for each in diagram.bins], "error": diagram.error}
+        for name, diagram in found.calibration.items()
+    }
+    return {"quality": quality, **asdict(found), "calibration": calibration}
 
 
 def _find(report: ReportInput) -> _Findings:
@@ -135,7 +140,9 @@ def _find(report: ReportInput) -> _Findings:
         if run and report.judged and (histogram := score_histogram(run, report.judged))
     }
     calibration = {
-        name: Reliability(list(bins), calibration_error(bins)) for name, bins in report.calibration.items() if bins
+        name: Reliability(list(bins), expected_calibration_error(bins))
+        for name, bins in report.calibration.items()
+        if bins
     }
     return _Findings(changes, scores, length_histogram(report.lengths, report.max_length), calibration)
 

@@ -12,6 +12,7 @@ import numpy as np
 import tomli_w
 from numpy.typing import NDArray
 
+from serve.calibration import Calibration, write_calibration
 from train.base import device_name
 from train.dataset import TrainingSet, pairs_of
 from train.fine_tune import History
@@ -44,6 +45,7 @@ class TrainingReport:
         measured: on what the verdict rests; None where nothing could be held out.
         guards: the sets on which it must not get worse.
         verdict: whether it helped; None where nothing was measured.
+        calibration: of its probabilities, on what was held out.
     """
 
     directory: Path
@@ -53,6 +55,7 @@ class TrainingReport:
     measured: Measured | None
     guards: list[Measured]
     verdict: Verdict | None
+    calibration: Calibration | None = None
 
     @property
     def all_measured(self) -> list[Measured]:
@@ -67,6 +70,7 @@ class TrainingReport:
             "verdict": self.verdict.to_json() if self.verdict else None,
             "evaluation": self.measured.evaluation.to_json() if self.measured else None,
             "guards": {guard.held_out.name: guard.evaluation.to_json() for guard in self.guards},
+            "calibration": self.calibration.model_dump(mode="json") if self.calibration else None,
             "rows": self.pairs,
             "screening": asdict(self.screening),
             "steps": history.steps,
@@ -90,6 +94,8 @@ def write_result(
         {each.held_out.name: each.evaluation for each in report.all_measured},
         report.verdict.sentence if report.verdict else None,
     )
+    if report.calibration:
+        write_calibration(report.calibration, directory)
     page = _page(model, recipe, examples, report)
     write_report(directory, page)
     if run.curves.is_dir():
@@ -107,7 +113,7 @@ def write_result(
 
 
 def _page(model: Any, recipe: Recipe, examples: TrainingSet, report: TrainingReport) -> ReportInput:
-    history, measured = report.history, report.measured
+    history, measured, calibration = report.history, report.measured, report.calibration
     facts = {
         "base": Path(recipe.base).name if Path(recipe.base).is_dir() else recipe.base,
         "training set": f"{report.pairs:,} pairs",
@@ -130,6 +136,7 @@ def _page(model: Any, recipe: Recipe, examples: TrainingSet, report: TrainingRep
         tuned=measured.tuned if measured else None,
         untuned=measured.held_out.untuned if measured else None,
         reference=measured.held_out.reference if measured else None,
+        calibration={"before": calibration.bins.before, "after": calibration.bins.after} if calibration else {},
     )
 
 

@@ -32,12 +32,13 @@ def inspect(
             name: round((opened.directory / name).stat().st_size / 1e6, 1) for name in sorted(opened.manifest.files)
         },
         "here": here,
+        "calibration": opened.calibration and opened.calibration.model_dump(),
         "manifest": opened.manifest.model_dump(),
     }
     if as_json:
         print_json(page)
     else:
-        _show(page, opened.manifest)
+        _show(page, opened)
 
 
 def _try_variants(directory: Path, files: list[str], *, measure: bool) -> dict[str, dict[str, Any]]:
@@ -64,7 +65,8 @@ def _try_variants(directory: Path, files: list[str], *, measure: bool) -> dict[s
     return here
 
 
-def _show(page: dict[str, Any], manifest: Any) -> None:
+def _show(page: dict[str, Any], ranker: Any) -> None:
+    manifest = ranker.manifest
     source = manifest.source
     print_table(
         f"{page['directory']} (version {page['version']})",
@@ -75,6 +77,7 @@ def _show(page: dict[str, Any], manifest: Any) -> None:
             ("architecture", manifest.model_type),
             ("max_length", f"{manifest.max_length} tokens"),
             ("scores", "logits" if manifest.activation == "identity" else "probabilities"),
+            ("calibration", str(ranker.calibration or "none: probabilities are the logistic function of the logits")),
             ("made", f"{manifest.created} on {manifest.machine}"),
             ("with", ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items())),
             ("golden pairs", ", ".join(pair.kind for pair in manifest.golden_pairs)),

@@ -41,7 +41,9 @@ class _ScoreKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScoreKind.V
     SCORE_KIND_LOGIT: _ScoreKind.ValueType  # 1
     """The raw output of the model: unbounded, comparable within one model version."""
     SCORE_KIND_PROBABILITY: _ScoreKind.ValueType  # 2
-    """The logistic function of the logit, in 0..1."""
+    """In 0..1: calibrated on held-out judgements where the ranker holds a calibration, else the logistic function of the
+    logit. Results are ordered by their logits, so equal probabilities keep the model's order.
+    """
 
 class ScoreKind(_ScoreKind, metaclass=_ScoreKindEnumTypeWrapper):
     """What a score means."""
@@ -51,7 +53,9 @@ SCORE_KIND_UNSPECIFIED: ScoreKind.ValueType  # 0
 SCORE_KIND_LOGIT: ScoreKind.ValueType  # 1
 """The raw output of the model: unbounded, comparable within one model version."""
 SCORE_KIND_PROBABILITY: ScoreKind.ValueType  # 2
-"""The logistic function of the logit, in 0..1."""
+"""In 0..1: calibrated on held-out judgements where the ranker holds a calibration, else the logistic function of the
+logit. Results are ordered by their logits, so equal probabilities keep the model's order.
+"""
 Global___ScoreKind: _TypeAlias = ScoreKind  # noqa: Y015
 
 class _LongDocumentStrategy:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from crossrank.client import AsyncRankClient, RankClient
-from judgements.rows import Row, read_rows
+from judgements.examples import Example, read_examples
 from serve.errors import CrossrankError, InvalidRequest, NotShown
 from tests.conftest import running_server
 from tests.test_readme import BLOCKS
@@ -59,16 +59,16 @@ def test_what_users_say_becomes_training_rows(kept: tuple[str, Path], tmp_path: 
     rows = tmp_path / "rows.jsonl"
     outcome = export(store, rows, "--json")
     report = json.loads(outcome.stdout)
-    assert read_rows(rows) == [
-        Row(QUERY, DOCUMENTS["add"], 0.875),
-        Row(QUERY, DOCUMENTS["os"], 0.0),
-        Row("read a file", DOCUMENTS["os"], 1.0),
+    assert list(read_examples(rows)) == [
+        Example(QUERY, (DOCUMENTS["add"],), (0.875,)),
+        Example(QUERY, (DOCUMENTS["os"],), (0.0,)),
+        Example("read a file", (DOCUMENTS["os"],), (1.0,)),
     ]
     assert (report["from_ratings"], report["averaged"], report["feedback"]["click"]) == (3, 1, 1)
     shown = export(store, rows, "--force", "--clicks", "use", "--inverse-propensity", 1)
     assert "clicks were weighed by rank^1." in shown.stdout
     assert "click rate" in shown.stdout
-    assert read_rows(rows)[-1] == Row(QUERY, DOCUMENTS["nothing"], 1.0)
+    assert list(read_examples(rows))[-1] == Example(QUERY, (DOCUMENTS["nothing"],), (1.0,))
 
 
 def test_the_python_of_the_readme_gives_feedback(kept: tuple[str, Path]) -> None:

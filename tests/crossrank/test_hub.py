@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from export.pipeline import ExportReport
+from serve.calibration import Platt, write_calibration
+from serve.ranker import open_ranker
+from tests.conftest import calibration_with
 from tests.hub import Hub, running_hub
 
 
@@ -22,8 +25,10 @@ def hub(tiny: ExportReport, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     # What a stranger may have put there besides.
     (root / "ranker" / "pytorch_model.bin").write_bytes(b"pickle")
     (root / "ranker" / "modeling.py").write_text("raise SystemExit")
+    shutil.copytree(model, root / "model")
+    write_calibration(calibration_with(Platt(slope=2.0, intercept=0.5)), root / "model")
     repositories = {
-        "us/model": {"main": model, "v1": model},
+        "us/model": {"main": model, "v1": root / "model"},
         "us/secret": {"main": model},
         "us/ranker": {"main": root / "ranker", "v1": root / "ranker"},
     }
@@ -57,6 +62,7 @@ def test_a_model_is_exported_by_id_and_revision(hub: Hub, tmp_path: Path) -> Non
     source = json.loads((out / "onnx" / "manifest.json").read_text())["source"]
     assert (source["name"], source["revision"]) == ("us/model", hub.commit("us/model", "v1"))
     assert json.loads(done.stdout)["variants"][0]["failure"] is None
+    assert open_ranker(out).calibration == calibration_with(Platt(slope=2.0, intercept=0.5))
 
 
 def test_a_private_model_needs_the_token_of_the_environment(hub: Hub, tmp_path: Path) -> None:
@@ -71,6 +77,7 @@ def test_a_private_model_needs_the_token_of_the_environment(hub: Hub, tmp_path: 
     assert done.returncode == 0, done.stderr
     written = "".join(path.read_text(errors="replace") for path in (tmp_path / "out").rglob("*.json"))
     assert hub.token not in written + done.stdout + done.stderr
+    assert open_ranker(tmp_path / "out").calibration is None
 
 
 def test_a_ranker_is_opened_by_id_without_code_and_pickles(hub: Hub, tmp_path: Path) -> None:

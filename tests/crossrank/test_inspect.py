@@ -18,6 +18,7 @@ def test_the_page_shows_each_variant_and_how_it_runs_here(tiny: ExportReport) ->
     assert all(here["golden"] == "as exported" for here in page["here"].values())
     assert all(here["pairs_per_second"] > 0 for here in page["here"].values())
     assert page["megabytes"]["onnx/model.onnx"] > 0
+    assert page["calibration"] is None
 
 
 def test_a_variant_that_differs_is_said_in_words(tiny: ExportReport, tmp_path: Path) -> None:
@@ -31,6 +32,14 @@ def test_a_variant_that_differs_is_said_in_words(tiny: ExportReport, tmp_path: P
     assert "golden pair 2 (long" in shown.stdout
     assert "qint8_per_token" in shown.stdout
     assert "MatMulIntegerToFloat" in shown.stdout
+
+
+def test_a_calibration_is_shown_with_its_error(calibrated: Path) -> None:
+    page = json.loads(crossrank("inspect", str(calibrated), "--no-speed", "--json").stdout)
+    assert page["calibration"]["curve"] == {"method": "platt", "slope": 0.5, "intercept": -1.5}
+    assert page["calibration"]["expected_calibration_error"] == {"before": 0.25, "after": 0.125}
+    shown = " ".join(crossrank("inspect", str(calibrated), "--no-speed").stdout.replace("│", " ").split())
+    assert "platt, fitted on 7 judgements; expected calibration error 0.250 before, 0.125 after" in shown
 
 
 def test_what_is_no_ranker(tmp_path: Path) -> None:

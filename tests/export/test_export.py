@@ -10,7 +10,7 @@ from crossrank.client import RankClient
 from export import pipeline, presets
 from export.pipeline import ExportOptions, ExportRefused, ExportReport, export_ranker
 from judgements.judged_set import read_judged_set
-from serve.errors import UsageError
+from serve.errors import InvalidRanker, UsageError
 from serve.manifest import Budget, read_manifest, sha256_of
 from serve.scorer import Scorer
 from tests.conftest import HELDOUT
@@ -227,6 +227,15 @@ def test_an_existing_target_needs_force(untrained: Path, ranker: Path) -> None:
 def test_bad_options_are_one_sentence(untrained: Path, tmp_path: Path, options: ExportOptions, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         export_ranker(str(untrained), tmp_path / "out", options)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_broken_calibration_is_refused_before_any_work(untrained: Path, tmp_path: Path) -> None:
+    (untrained / "calibration.json").write_text('{"curve": {"method": "platt", "slope": -1, "intercept": 0}}')
+    steps: list[str] = []
+    with pytest.raises(InvalidRanker, match=r"calibration\.json is no calibration: curve\.platt\.slope: Input should"):
+        export_ranker(str(untrained), tmp_path / "out", progress=steps.append)
+    assert steps == ["open the cross-encoder"]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from crossrank.v1 import ranker_pb2
 from judgements import feedback_store
 from judgements.errors import JudgementsError
+from judgements.examples import Example, read_examples
 from judgements.feedback import RankClicks, export_feedback
-from judgements.rows import Row, read_rows
 from serve import feedback_file
 from serve.feedback import FeedbackStore
 from serve.feedback_file import Feedback, FeedbackKind
@@ -50,7 +50,7 @@ def written(path: Path, answers: list[Answer], *, texts: bool = True) -> None:
 
 
 def labels(out: Path) -> dict[tuple[str, str], float]:
-    return {(row.query, row.document): row.label for row in read_rows(out)}
+    return {(row.query, row.documents[0]): row.labels[0] for row in read_examples(out)}
 
 
 @pytest.fixture
@@ -113,7 +113,10 @@ def test_texts_come_from_a_judged_set_by_id_and_what_has_none_is_counted(
     )
     (data / "queries.jsonl").write_text('{"query_id": "r0", "text": "the query"}\n')
     report = export_feedback(store, out, corpus=data)
-    assert read_rows(out) == [Row("the query", "A\nfirst", 1.0), Row("the query", "second", 0.0)]
+    assert list(read_examples(out)) == [
+        Example("the query", ("A\nfirst",), (1.0,)),
+        Example("the query", ("second",), (0.0,)),
+    ]
     assert report.skipped == {"the document has no text": 1, "the query has no text": 1}
 
 
@@ -125,7 +128,7 @@ def test_a_corpus_file_fills_in_nothing_that_the_store_keeps(store: Path, out: P
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text('{"doc_id": "a", "text": "not this"}\n{"doc_id": "b", "text": "but this"}\n')
     export_feedback(store, out, corpus=corpus)
-    assert read_rows(out) == [Row("q", "text a", 1.0), Row("q", "but this", 0.0)]
+    assert list(read_examples(out)) == [Example("q", ("text a",), (1.0,)), Example("q", ("but this",), (0.0,))]
 
 
 def test_a_click_far_down_weighs_more_and_a_rating_beats_it(store: Path, out: Path) -> None:
@@ -148,7 +151,7 @@ def test_a_store_in_use_is_read(store: Path, out: Path) -> None:
     using.record(Feedback("r0", "a", "stars", 2)).result(30)
     export_feedback(store, out)
     using.close()
-    assert read_rows(out) == [Row("q", "text a", 0.25)]
+    assert list(read_examples(out)) == [Example("q", ("text a",), (0.25,))]
 
 
 def test_what_cannot_be_exported_is_one_sentence_and_leaves_no_file(store: Path, out: Path, tmp_path: Path) -> None:
@@ -202,4 +205,4 @@ def test_blank_documents_give_no_rows(store: Path, out: Path) -> None:
     with closing(sqlite3.connect(store)) as database, database:
         database.execute("UPDATE shown SET document = ' ' WHERE document_id = 'b'")
     assert export_feedback(store, out).skipped == {"the document is blank": 1}
-    assert read_rows(out) == [Row("q", "text a", 0.75)]
+    assert list(read_examples(out)) == [Example("q", ("text a",), (0.75,))]

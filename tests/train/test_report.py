@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from judgements.judged_set import JudgedSet
 from judgements.trec_run import Run, ranking_from_scores
+from serve.calibration import Bin
+from train.calibration import expected_calibration_error
 from train.changes import Move, query_changes
-from train.distributions import CalibrationBin, calibration_error, length_histogram, score_histogram
+from train.distributions import length_histogram, score_histogram
 from train.evaluate import Evaluation, compare_systems
 from train.report import ReportInput, report_json, write_report
 
@@ -67,7 +69,10 @@ def full() -> ReportInput:
         tuned=TUNED,
         untuned=UNTUNED,
         reference="base, untuned",
-        calibration={"before": [CalibrationBin(0.2, 0.1, 30)], "after": [CalibrationBin(0.2, 0.2, 10)]},
+        calibration={
+            "before": [Bin(predicted=0.2, observed=0.1, count=30)],
+            "after": [Bin(predicted=0.2, observed=0.2, count=10)],
+        },
     )
 
 
@@ -260,9 +265,9 @@ def test_scores_of_queries_without_a_relevant_document_say_nothing() -> None:
 
 
 def test_the_calibration_error_by_hand() -> None:
-    assert calibration_error([CalibrationBin(0.2, 0.1, 30), CalibrationBin(0.9, 0.5, 10)]) == pytest.approx(0.175)
-    with pytest.raises(ValueError, match="no pairs"):
-        calibration_error([])
+    assert expected_calibration_error(
+        [Bin(predicted=0.2, observed=0.1, count=30), Bin(predicted=0.9, observed=0.5, count=10)]
+    ) == pytest.approx(0.175)
 
 
 CASES: dict[str, ReportInput] = {
@@ -282,7 +287,7 @@ CASES: dict[str, ReportInput] = {
         reference="BM25",
         judged=JudgedSet({"q": "?"}, {"d": ""}, {"q": {"d": 1}}),
         tuned={"q": {"d": 0.0}},
-        calibration={"before": [], "after": [CalibrationBin(0.5, 1.0, 1)]},
+        calibration={"before": [], "after": [Bin(predicted=0.5, observed=1.0, count=1)]},
     ),
 }
 PICTURES = {
