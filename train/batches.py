@@ -25,6 +25,8 @@ class LengthGroupedBatchSampler(DefaultBatchSampler):
     def __init__(self, dataset: Any, batch_size: int, drop_last: bool, **others: Any) -> None:
         super().__init__(dataset, batch_size=batch_size, drop_last=drop_last, **others)
         self._lengths = text_lengths(dataset)
+        # Where several processes share the batches, accelerate tells the epoch to nothing but this.
+        self.sampler = self
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(self.seed + self.epoch)

@@ -5,6 +5,7 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -120,7 +121,9 @@ def fine_tune(
     checkpoint = run.checkpoint()
     if checkpoint is not None:
         recorder.before = json.loads((checkpoint / ELAPSED_FILE).read_text(encoding="utf-8"))
-    with _signals(recorder):
+    with _signals(recorder), warnings.catch_warnings():
+        # Of transformers, on checkpoints written within a second: they are then ordered by their steps.
+        warnings.filterwarnings("ignore", message="mtime may not be reliable")
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     state = trainer.state
     if state.global_step < state.max_steps:

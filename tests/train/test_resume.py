@@ -1,0 +1,125 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from serve.errors import UsageError
+from tests.tiny_models import tiny_cross_encoder
+from train.fine_tune import Stopped
+from train.pipeline import train
+from train.recipe_files import load_recipe
+from train.run_directory import RunDirectory, open_run
+
+WORDS = ("read", "a", "file", "parse", "json", "add", "two", "numbers", "city", "france", "long", "word")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """A tiny BERT, with its dropout, and 240 rows; 120 steps of 8 in four epochs."""
+    tiny_cross_encoder("bert", tmp_path / "base")
+    rows = [
+        {"query": f"{WORDS[n % 12]} {WORDS[n % 7]}", "document": " ".join(WORDS[: 2 + n % 9]), "label": n % 2}
+        for n in range(240)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "recipe.toml").write_text(
+        f'name = "tiny"\nbase = "{tmp_path / "base"}"\nmax_length = 32\n'
+        '[data]\ntrain = "rows.jsonl"\n[evaluation]\nwithout_dev = "none"\n'
+        "[training]\nnum_train_epochs = 4\nper_device_train_batch_size = 8\nlearning_rate = 1e-3\nsave_steps = 10\n"
+        "logging_steps = 10\n"
+    )
+    return tmp_path / "recipe.toml"
+
+
+def weights(model: Path) -> dict[str, torch.Tensor]:
+    loaded: dict[str, torch.Tensor] = load_file(model / "model.safetensors")
+    return loaded
+
+
+def largest_difference(a: Path, b: Path) -> float:
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    return max((first[name] - second[name]).abs().max().item() for name in first)
+
+
+def command(recipe: Path, out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "crossrank.cli", "train", str(recipe), "--out", str(out), *more]
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(recipe: Path, tmp_path: Path) -> None:
+    whole = train(load_recipe(recipe), tmp_path / "whole")
+    out, run = tmp_path / "killed", RunDirectory(tmp_path / ".killed.crossrank-run")
+    with subprocess.Popen(command(recipe, out), stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and (run.checkpoint() is None or len(list(run.path.glob("checkpoint-*"))) < 2):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+    assert not out.exists()
+    assert run.checkpoint() is not None
+    report = train(load_recipe(recipe), out)
+    assert whole is not None and report is not None
+    assert largest_difference(tmp_path / "whole", out) <= 1e-6
+    assert [step for step, _, _ in report.history.losses] == [1, *range(10, 121, 10)]
+    assert report.history.losses == whole.history.losses
+    assert not run.path.exists()
+    assert not list(tmp_path.glob(".killed.*"))
+
+
+def test_a_run_stopped_by_the_clock_or_by_sigterm_says_so_and_goes_on(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(Stopped, match="stopped at step 1 of 120; the same command goes on from there") as stopped:
+        train(load_recipe(recipe), tmp_path / "out", stop_after=0.0)
+    assert stopped.value.exit_code == 75
+    steps: list[int] = []
+
+    def interrupt(step: int, steps_in_all: int, loss: float, quality: float | None) -> None:
+        steps.append(step)
+        if step == 20:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Stopped, match=r"stopped at step 2[01] of 120"):
+        train(load_recipe(recipe), tmp_path / "out", progress=interrupt)
+    report = train(load_recipe(recipe), tmp_path / "out")
+    assert report is not None and report.history.steps == 120
+    train(load_recipe(recipe), tmp_path / "whole")
+    assert largest_difference(tmp_path / "whole", tmp_path / "out") <= 1e-6
+
+
+def test_the_unfinished_run_of_another_recipe_is_not_thrown_away_unasked(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        train(load_recipe(recipe), tmp_path / "out", stop_after=0.0)
+    other = load_recipe(recipe, ["training.learning_rate=1e-4"])
+    with pytest.raises(UsageError, match="unfinished run of another recipe"):
+        train(other, tmp_path / "out")
+    (tmp_path / "rows.jsonl").write_text((tmp_path / "rows.jsonl").read_text() + "\n")
+    with pytest.raises(UsageError, match="of other data"):
+        train(load_recipe(recipe), tmp_path / "out")
+    report = train(other, tmp_path / "out", force=True)
+    assert report is not None and report.history.losses[0][0] == 1
+
+
+def test_a_checkpoint_cut_short_is_passed_over(recipe: Path, tmp_path: Path) -> None:
+    run = open_run(tmp_path / "out", load_recipe(recipe), force=False)
+    for step, complete in ((9, True), (10, True), (11, False)):
+        (run.path / f"checkpoint-{step}").mkdir()
+        (run.path / f"checkpoint-{step}" / "elapsed.json").write_text("1.5" if complete else "")
+    assert run.checkpoint() == run.path / "checkpoint-10"
+
+
+@pytest.mark.verify
+def test_two_processes_learn_what_one_does(recipe: Path, tmp_path: Path) -> None:
+    """The same global batches: two of 8 at once, or one after another before a step. Without dropout."""
+    config = json.loads((tmp_path / "base" / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (tmp_path / "base" / "config.json").write_text(json.dumps(config))
+    one, two = tmp_path / "one", tmp_path / "two"
+    subprocess.run(command(recipe, one, "--set", "training.gradient_accumulation_steps=2"), check=True)
+    torchrun: list[Any] = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*torchrun, *command(recipe, two)[1:]], check=True, timeout=200)
+    assert largest_difference(one, two) <= 1e-5
+    assert largest_difference(one, tmp_path / "base") > 1e-3
