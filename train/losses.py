@@ -1,6 +1,6 @@
 """The losses that a recipe can name; all but two are those of sentence-transformers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,16 +33,47 @@ class FitMixinLoss(fit_mixin.FitMixinLoss):  # type: ignore[misc,unused-ignore]
         return {"loss_fct": fullname(self.loss_fct), "activation_fn": fullname(self.activation_fn)}
 
 
-class CrossEntropyLoss(losses.MultipleNegativesRankingLoss):  # type: ignore[misc,unused-ignore]
+class CrossEntropyLoss(nn.Module):
     """Softmax cross-entropy of a relevant document against its own negatives, none of the batch.
 
     Localized contrastive estimation (Gao, Dai and Callan 2021, "Rethink Training of BERT Rerankers in Multi-Stage
     Retrieval Pipeline"). The `CrossEntropyLoss` of sentence-transformers is for classes, of which a ranker has none.
     """
 
-    def get_in_batch_negatives(self, anchors: Sequence[str], candidates: Sequence[Sequence[str]]) -> Iterator[Any]:
-        """None."""
-        return iter(())
+    def __init__(self, model: Any, activation_fn: nn.Module, mini_batch_size: int) -> None:
+        super().__init__()
+        self.model = model
+        self.activation_fn = activation_fn
+        self.mini_batch_size = mini_batch_size
+
+    def forward(
+        self,
+        inputs: Sequence[Sequence[str]],
+        labels: torch.Tensor | None = None,
+        prompt: str | None = None,
+        task: str | None = None,
+    ) -> torch.Tensor:
+        """The loss of one batch: `inputs` are its queries, its relevant documents, and columns of negatives.
+
+        The pairs of a batch are computed in mini-batches of like length, whatever column they stand in.
+        """
+        queries, *columns = inputs
+        pairs = [(query, text) for query, *texts in zip(queries, *columns, strict=True) for text in texts]
+        order = sorted(range(len(pairs)), key=lambda place: len(pairs[place][0]) + len(pairs[place][1]))
+        parts = []
+        for start in range(0, len(order), self.mini_batch_size):
+            some = [pairs[place] for place in order[start : start + self.mini_batch_size]]
+            features = batch_to_device(self.model.preprocess(some, prompt=prompt, task=task), self.model.device)
+            parts.append(self.model(features)["scores"].view(-1))
+        logits = torch.cat(parts).float()
+        places = torch.tensor(order, device=logits.device)
+        logits = torch.zeros_like(logits).scatter(0, places, logits).view(len(queries), -1)
+        first = torch.zeros(len(queries), dtype=torch.long, device=logits.device)
+        return nn.functional.cross_entropy(self.activation_fn(logits), first)
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """What the model card shows of it."""
+        return {"activation_fn": fullname(self.activation_fn), "mini_batch_size": self.mini_batch_size}
 
 
 def make_loss(model: Any, wanted: Loss) -> nn.Module:
@@ -67,7 +98,7 @@ _KINDS: dict[str, Any] = {
     "fit": lambda wanted: (FitMixinLoss, {"loss_fct": nn.BCEWithLogitsLoss()}),
     "mse": lambda wanted: (losses.MSELoss, {}),
     "margin_mse": lambda wanted: (losses.MarginMSELoss, {}),
-    "cross_entropy": lambda wanted: (CrossEntropyLoss, {"scale": 1.0}),
+    "cross_entropy": lambda wanted: (CrossEntropyLoss, {"mini_batch_size": wanted.mini_batch_size}),
     "multiple_negatives_ranking": lambda wanted: (losses.MultipleNegativesRankingLoss, _multiple_negatives(wanted)),
     "cached_multiple_negatives_ranking": lambda wanted: (
         losses.CachedMultipleNegativesRankingLoss,

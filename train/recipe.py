@@ -122,7 +122,7 @@ class Loss(Table):
     )
     in_batch_negatives: int = Field(4, ge=1, description="multiple negatives: so many more from the batch")
     scale: float = Field(10.0, gt=0, description="multiple negatives: the activated logit is multiplied by it")
-    mini_batch_size: int = Field(16, ge=1, description="pairs at once in list losses and the cached one")
+    mini_batch_size: int = Field(16, ge=1, description="pairs at once in list losses, cross_entropy and the cached one")
 
     @property
     def uses_batch(self) -> bool:

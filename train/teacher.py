@@ -37,7 +37,7 @@ class Teacher:
         if wanted.teacher is None:
             raise ValueError("a teacher needs a name")
         path = locate_base(wanted.teacher)
-        self._score = _cosine(path) if is_bi_encoder(wanted.teacher) else _logits(path, max_length)
+        self._score = _cosine(path, max_length) if is_bi_encoder(wanted.teacher) else _logits(path, max_length)
         self._model = f"{model_digest(path)}/{max_length}"
         self._scale = wanted.scale
         self._path = cache
@@ -83,8 +83,9 @@ def _logits(path: str, max_length: int) -> Predict:
     return partial(predict, model)
 
 
-def _cosine(path: str) -> Predict:
+def _cosine(path: str, max_length: int) -> Predict:
     encoder = SentenceTransformer(path, trust_remote_code=False, model_kwargs={"use_safetensors": True})
+    encoder.max_seq_length = min(encoder.max_seq_length or max_length, max_length)
 
     def score(pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         texts = list(dict.fromkeys(chain.from_iterable(pairs)))

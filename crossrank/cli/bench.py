@@ -13,11 +13,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Measure speed and ranking quality side by side with the alternatives.")
 
 
-@app.callback()
-def _group() -> None:
-    """Keeps `engine` a command of its own while it is the only one."""
-
-
 @app.command("engine")
 def engine(
     model: Annotated[str, typer.Argument(help="Cross-encoder in PyTorch (directory or Hugging Face id).")],
@@ -48,6 +43,27 @@ def engine(
         _show(result)
 
 
+@app.command("training")
+def training(
+    recipe: Annotated[Path, typer.Argument(help="TOML file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=32, help="Rows of its data, drawn by seed; a turn is one epoch.")] = 512,
+    alternations: Annotated[int, typer.Option(min=2, help="Turns that count.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Measure a recipe's pairs a second beside sentence-transformers' own trainer: same data, same batch, in turns."""
+    with needs("bench,train,cpu"):
+        from crossrank.bench.training import TrainingOptions, bench_training
+        from train.recipe_files import load_recipe
+    result = bench_training(load_recipe(recipe, overrides or ()), TrainingOptions(rows, alternations), print_step)
+    if as_json:
+        print_json(result.model_dump())
+    else:
+        _show(result)
+
+
 def _show(result: "Result") -> None:
     machine = result.machine
     rows = [
@@ -62,10 +78,12 @@ def _show(result: "Result") -> None:
         for speed in result.speeds
     ]
     print_table(
-        f"engine on {machine.processor}, {machine.cores} cores, {machine.instruction_set}",
+        f"{result.benchmark} on {machine.processor}, {machine.cores} cores, {machine.instruction_set}",
         ("contestant", "pairs/s", "ratio to the first", "Kendall", "top-1", "nDCG@10 less PyTorch's"),
         rows,
     )
+    if not result.checks:
+        return
     print_table(
         "checks",
         ("what", "is", "aim", "reached", "details"),

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -25,7 +26,10 @@ def print_json(value: Any) -> None:
 
 def print_step(step: str) -> None:
     """Says what a long command does now, with the time."""
-    console.log(step, highlight=False, markup=False)
+    if console.is_terminal:
+        console.log(step, highlight=False, markup=False)
+    else:  # rich would cut what is longer than a line
+        print(f"[{datetime.now():%H:%M:%S}] {step}", file=sys.stderr, flush=True)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

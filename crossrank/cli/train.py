@@ -64,13 +64,14 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Fine-tune a cross-encoder as a recipe says, and judge whether that helped."""
-    with needs("train"):
-        from train.pipeline import train as run
-        from train.recipe_files import explain as explained
-        from train.recipe_files import load_recipe
+    from train.recipe_files import explain as explained
+    from train.recipe_files import load_recipe
+
     if explain:
         show_keys(explained(), as_json)
         return
+    with needs("train"):
+        from train.pipeline import train as run
     if recipe is None:
         raise UsageError("give a recipe, a TOML file; --explain prints what it may hold")
     loaded = load_recipe(recipe, overrides or ())

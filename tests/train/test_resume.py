@@ -46,7 +46,7 @@ def weights(model: Path) -> dict[str, torch.Tensor]:
 def largest_difference(a: Path, b: Path) -> float:
     first, second = weights(a), weights(b)
     assert first.keys() == second.keys()
-    return max((first[name] - second[name]).abs().max().item() for name in first)
+    return float(max((first[name] - second[name]).abs().max() for name in first))
 
 
 def command(recipe: Path, out: Path, *more: str) -> list[str]:

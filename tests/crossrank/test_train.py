@@ -1,0 +1,155 @@
+"""`crossrank train` as a person calls it: verdicts, exit codes, and every kind of bad data in one sentence."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from crossrank.cli import main
+from tests.tiny_models import tiny_cross_encoder
+
+WORDS = ("read", "a", "file", "parse", "json", "add", "two", "numbers", "city", "france", "long", "word")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_cross_encoder("bert", tmp_path_factory.mktemp("train") / "base")
+
+
+def written(directory: Path, base: Path, data: str, more: str = "") -> Path:
+    path = directory / "recipe.toml"
+    path.write_text(
+        f'name = "tiny"\nbase = "{base}"\nmax_length = 32\n[data]\n{data}\n[training]\nmax_steps = 4\n'
+        f'per_device_train_batch_size = 8\nreport_to = "none"\n{more}'
+    )
+    return path
+
+
+def rows(queries: int) -> str:
+    return "".join(
+        json.dumps({"query": f"{WORDS[n % 12]} {WORDS[n // 12]} {n}", "document": text, "label": label}) + "\n"
+        for n in range(queries)
+        for text, label in ((f"{WORDS[n % 12]} {n}", 1), (f"{WORDS[(n + 5) % 12]} {n + 1}", 0))
+    )
+
+
+Train = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Train:
+    """The command, in this process: importing PyTorch anew for each call would take most of the time."""
+
+    def run(recipe: Path | None, *more: str) -> SimpleNamespace:
+        given = [] if recipe is None else [str(recipe), "--out", str(recipe.parent / "out")]
+        monkeypatch.setattr(sys, "argv", ["crossrank", "train", *given, *more])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return SimpleNamespace(returncode=ended.value.code or 0, stdout=out, stderr=err)
+
+    return run
+
+
+def test_little_data_is_cross_validated_and_a_verdict_becomes_the_exit_code(
+    base: Path, tmp_path: Path, train: Train
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(rows(12))
+    recipe = written(
+        tmp_path, base, 'train = "rows.jsonl"', "[evaluation]\nfolds = 3\n[calibration]\nmethod = 'platt'\n"
+    )
+    outcome = train(recipe, "--require-better", "--json")
+    assert outcome.returncode == 3, outcome.stderr
+    assert outcome.stderr.splitlines()[-1].endswith("was written, but the training is not shown to have helped")
+    report = json.loads(outcome.stdout)
+    assert report["verdict"]["folds"] == 3
+    assert report["verdict"]["queries"] == 12
+    assert report["verdict"]["reference"] == "base, untuned"
+    assert set(report["evaluation"]["systems"]) == {"tuned", "BM25", "base, untuned"}
+    out = tmp_path / "out"
+    assert report["verdict"]["sentence"] in (out / "README.md").read_text()
+    assert "<svg" in (page := (out / "report.html").read_text()) or "data:image/png;base64," in page
+    assert json.loads((out / "metrics.json").read_text())["verdict"] == report["verdict"]
+    assert report["calibration"] is None or (out / "calibration.json").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"rows.jsonl", "recipe.toml", "out"}
+
+
+def test_of_much_data_a_fifth_is_held_out(base: Path, tmp_path: Path, train: Train) -> None:
+    (tmp_path / "rows.jsonl").write_text(rows(40))
+    recipe = written(tmp_path, base, 'train = "rows.jsonl"', "[evaluation]\ncross_validate_below = 40\n")
+    outcome = train(recipe, "--json")
+    assert outcome.returncode == 0, outcome.stderr
+    report = json.loads(outcome.stdout)
+    assert report["verdict"]["folds"] is None
+    assert 0 < report["verdict"]["queries"] < 20
+    assert report["screening"]["leaked"] == 2 * report["verdict"]["queries"]
+    assert report["rows"] == 80 - report["screening"]["leaked"]
+
+
+def test_dev_and_guard_may_be_files_of_rows(base: Path, tmp_path: Path, train: Train) -> None:
+    for name in ("rows", "dev", "guard"):
+        (tmp_path / f"{name}.jsonl").write_text(rows(8).replace('"query": "', f'"query": "{name} '))
+    recipe = written(tmp_path, base, 'train = "rows.jsonl"\ndev = "dev.jsonl"\nguard = ["guard.jsonl"]')
+    outcome = train(recipe, "--set", "training.eval_steps=2", "--set", "training.logging_steps=1")
+    assert outcome.returncode == 0, outcome.stderr
+    assert "guard: 8 queries" in outcome.stdout
+    assert "Verdict: " in outcome.stdout
+    assert "nDCG@10 0." in outcome.stderr
+
+
+BAD: dict[str, tuple[str, str, str]] = {
+    "label out of range": ("rows.csv", "query,document,label\nq,a,3\nq,b,0\n", "rows.csv:2: label '3' is not a number"),
+    "empty text": (
+        "rows.csv",
+        "query,document,label\nq,,1\nq,b,0\n",
+        "rows.csv:2: 'document' is not a text or is blank",
+    ),
+    "one class": ("rows.csv", "query,document,label\nq,a,1\np,b,1\n", "all 2 rows have the same label"),
+    "wrong separator": ("rows.csv", "query;document;label\nq;a;1\n", "rows.csv:1: only one column found"),
+    "no rows": ("rows.csv", "query,document,label\n", "holds no rows that can be used"),
+    "not UTF-8": ("rows.csv", "query,document,label\nq,\udcff,1\n", "rows.csv:2: not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_data_is_one_sentence_and_leaves_nothing(case: str, base: Path, tmp_path: Path, train: Train) -> None:
+    name, content, sentence = BAD[case]
+    (tmp_path / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    outcome = train(written(tmp_path, base, f'train = "{name}"', '[evaluation]\nwithout_dev = "none"\n'))
+    assert outcome.returncode == 2, outcome.stderr
+    assert sentence in outcome.stderr.splitlines()[-1]
+    assert "Traceback" not in outcome.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {name, "recipe.toml"}
+
+
+def test_contradicting_rows_cannot_be_cross_validated_but_said(base: Path, tmp_path: Path, train: Train) -> None:
+    (tmp_path / "rows.jsonl").write_text(rows(4) + rows(4).replace('"label": 1', '"label": 0'))
+    outcome = train(written(tmp_path, base, 'train = "rows.jsonl"'))
+    assert "is labelled 1 and 0; keep the right one" in outcome.stderr
+    assert "No verdict" in outcome.stdout
+
+
+def test_training_on_what_is_held_out(base: Path, tmp_path: Path, train: Train) -> None:
+    (tmp_path / "rows.jsonl").write_text(rows(6))
+    outcome = train(written(tmp_path, base, 'train = "rows.jsonl"\ndev = "rows.jsonl"'))
+    assert outcome.returncode == 2
+    assert "12 training examples ask what is held out, or nearly, and no other is left" in outcome.stderr
+
+
+def test_every_key_is_explained(train: Train) -> None:
+    keys = json.loads(train(None, "--explain", "--json").stdout)
+    assert {"key": "max_length", "default": "required", "meaning": keys[3]["meaning"]} in keys
+    assert all(key["meaning"] for key in keys)
+    names = [key["key"] for key in keys]
+    assert {"training.learning_rate", "data.train.weight", "loss.name", "distillation.teacher"} <= set(names)
+    assert len(names) == len(set(names))
+    assert "training.learning_rate" in train(None, "--explain").stdout
+
+
+def test_no_recipe_is_one_sentence(train: Train) -> None:
+    outcome = train(None)
+    assert (outcome.returncode, outcome.stdout) == (2, "")
+    assert "--explain prints what it may hold" in outcome.stderr
