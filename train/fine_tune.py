@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,11 @@ def fine_tune(
 
     Raises:
         Stopped: it was stopped; what it had learnt is in the run's directory.
-        UsageError: the loss or a weight became NaN or infinite.
+        UsageError: the loss or a weight became NaN or infinite, or where the curves should go is not installed.
     """
     wanted = recipe.training
+    if wanted.report_to != "none" and find_spec(wanted.report_to) is None:
+        raise UsageError(f"training.report_to: {wanted.report_to} is not installed; install it, or choose none")
     precision = usable_precision(wanted)
     arguments = CrossEncoderTrainingArguments(
         output_dir=str(run.path),

@@ -77,6 +77,8 @@ def train(
         return None
     if processes.count() > 1 and stop_after:
         raise UsageError("several processes cannot be stopped by the clock; leave --stop-after out")
+    if processes.count() > 1 and not recipe.data.dev and not _holds_out(recipe) and _cross_validates(recipe):
+        raise UsageError("cross-validation is for one process; name data.dev, or set evaluation.without_dev")
     with new_directory(out, force=force) as directory:
         run = open_run(out, recipe, force=force)
         try:
@@ -100,22 +102,24 @@ def _run(
 ) -> TrainingReport:
     step("read the judgements")
     dev, guards = _held_out(recipe)
+    held_out = [*([dev] if dev else []), *guards]
+    if len({held.name for held in held_out}) < len(held_out):
+        raise UsageError("two sets that are held out have one name, by which reports go; rename one")
     teacher = _teacher(recipe, out)
-    screening = _prepare(recipe, run, [*([dev] if dev else []), *guards], teacher, step)
+    screening = _prepare(recipe, run, held_out, teacher, step)
     examples = open_training_set(run.data, recipe.seed)
-    unmeasured = dev or recipe.evaluation.without_dev == "none"
-    measured = None if unmeasured else _cross_validated(recipe, run, guards, teacher, step)
+    measured = None if dev or not _cross_validates(recipe) else _cross_validated(recipe, run, guards, teacher, step)
     step(f"open {recipe.base}")
     model = open_base(recipe)
     describe(model, recipe)
-    for held_out in (*([dev] if dev else []), *guards):
-        step(f"order {held_out.name} without training")
-        held_out.order_before(model, recipe.base, run.path / f"before-{held_out.name}.json")
+    for held in held_out:
+        step(f"order {held.name} without training")
+        held.order_before(model, recipe.base, run.path / f"before-{held.name}.json")
     step(f"train on {examples.pairs} pairs, {usable_precision(recipe.training)}")
     processes.wait_for_all()
     look = partial(_quality, dev, model) if dev and recipe.training.eval_steps else None
     history = fine_tune(model, examples, recipe, run, progress=progress, look=look, stop_after=stop_after)
-    if dev or guards:
+    if held_out:
         step("order what is held out with the tuned model")
     measured = _measured(dev, model) if dev else measured
     others = [_measured(guard, model) for guard in guards]
@@ -154,6 +158,11 @@ def _holds_out(recipe: Recipe) -> bool:
     if wanted.without_dev == "auto":
         return not has_few_queries(recipe, wanted.cross_validate_below)
     return wanted.without_dev == "hold_out"
+
+
+def _cross_validates(recipe: Recipe) -> bool:
+    """Whether the verdict comes from folds, where nothing is held out."""
+    return recipe.evaluation.without_dev != "none"
 
 
 def _teacher(recipe: Recipe, out: Path) -> Teacher | None:
