@@ -92,7 +92,7 @@ def fine_tune(
         UsageError: the loss or a weight became NaN or infinite, or where the curves should go is not installed.
     """
     wanted = recipe.training
-    if wanted.report_to != "none" and find_spec(wanted.report_to) is None:
+    if wanted.report_to != "none" and not _is_installed(wanted.report_to):
         raise UsageError(f"training.report_to: {wanted.report_to} is not installed; install it, or choose none")
     precision = usable_precision(wanted)
     arguments = CrossEncoderTrainingArguments(
@@ -146,6 +146,13 @@ def fine_tune(
     history.pairs = round(min(history.steps * batch, rows * state.epoch) * examples.pairs / rows)
     model.eval()
     return history
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ValueError:  # what is in sys.modules as None
+        return False
 
 
 class _Recorder(TrainerCallback):

@@ -32,7 +32,7 @@ def answers(target: str, judged: JudgedSet) -> Ranking:
             ids = (judged.candidates or {})[query_id]
             texts = [judged.corpus[doc_id] for doc_id in ids]
             results = client.rank(query, texts, ids=ids, request_id=f"r-{query_id}")
-            ranking[query_id] = [ids[result.index] for result in results]
+            ranking[query_id] = [ids[result["corpus_id"]] for result in results]
     return ranking
 
 

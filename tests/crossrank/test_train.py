@@ -132,6 +132,25 @@ def test_contradicting_rows_cannot_be_cross_validated_but_said(base: Path, tmp_p
     assert "No verdict" in outcome.stdout
 
 
+def test_where_the_curves_go_must_be_installed(
+    base: Path, tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(rows(4))
+    recipe = written(tmp_path, base, 'train = "rows.jsonl"', '[evaluation]\nwithout_dev = "none"\n')
+    monkeypatch.setitem(sys.modules, "trackio", None)
+    outcome = train(recipe, "--set", "training.report_to=trackio")
+    assert outcome.returncode == 2
+    assert "training.report_to: trackio is not installed" in outcome.stderr
+    outcome = train(
+        recipe,
+        *("--set", "training.report_to=tensorboard"),
+        *("--set", "training.gradient_checkpointing=true"),
+        *("--set", "training.gradient_accumulation_steps=2"),
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert any((tmp_path / "out" / "runs").rglob("events.out.tfevents.*"))
+
+
 def test_training_on_what_is_held_out(base: Path, tmp_path: Path, train: Train) -> None:
     (tmp_path / "rows.jsonl").write_text(rows(6))
     outcome = train(written(tmp_path, base, 'train = "rows.jsonl"\ndev = "rows.jsonl"'))
