@@ -82,6 +82,12 @@ def written_beside(path: Path) -> Iterator[Path]:
         staged.replace(path)
 
 
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file beside its path, and then in its place."""
+    with written_beside(path) as staged:
+        staged.write_text(json.dumps(value), encoding="utf-8")
+
+
 def _json_object(where: str, line: str) -> dict[str, object]:
     try:
         record = json.loads(line, parse_constant=_refuse_constant)

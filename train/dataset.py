@@ -12,9 +12,10 @@ import pyarrow
 from datasets import Dataset, concatenate_datasets
 
 from judgements.examples import Example
-from judgements.text_files import written_beside
+from judgements.text_files import write_json
 from serve.errors import UsageError
 from train.recipe import PAIR_LOSSES, TUPLE_LOSSES, Loss
+from train.repeats import SeenPairs
 
 # What a loss takes: single pairs; a relevant document with so many others; or all documents of a query.
 Shape: TypeAlias = Literal["pairs", "tuples", "lists"]
@@ -33,11 +34,15 @@ class TrainingSet:
             lists.
         pairs: (query, document) in it, to the nearest where a source is taken in part.
         useless: lists without a difference, and relevant documents without a negative, that were left out.
+        repeated: pairs that were there already, with the same label, and were left out.
+        contradicting: the same, with another label.
     """
 
     dataset: Dataset
     pairs: int
-    useless: int
+    useless: int = 0
+    repeated: int = 0
+    contradicting: int = 0
 
 
 def shape_of(loss: Loss) -> Shape:
@@ -64,15 +69,23 @@ def write_training_set(
     sources = []
     for number, (weight, examples) in enumerate(parts):
         name = f"source-{number}.arrow"
-        rows = writer.write(examples, directory / name)
-        sources.append({"file": name, "rows": rows, "weight": weight})
+        first = writer.rows
+        writer.write(examples, directory / name)
+        sources.append({"file": name, "first": first, "rows": writer.rows - first, "weight": weight})
     if not writer.rows:
         raise UsageError("data.train: no example is left to learn from")
     if writer.shape == "pairs" and writer.lowest == writer.highest:
         raise UsageError(f"data.train: all {writer.pairs} rows have the same label; a ranker learns from differences")
-    told = {"sources": sources, "pairs": writer.pairs, "useless": writer.useless}
-    with written_beside(directory / _SET_FILE) as staged:
-        staged.write_text(json.dumps(told), encoding="utf-8")
+    repeats = writer.seen.repeats()
+    told = {
+        "sources": sources,
+        "pairs": writer.pairs,
+        "useless": writer.useless,
+        "repeated": len(repeats.same),
+        "contradicting": len(repeats.contradicting),
+        "left_out": sorted(repeats.same + repeats.contradicting),
+    }
+    write_json(directory / _SET_FILE, told)
 
 
 def is_training_set(directory: Path) -> bool:
@@ -91,15 +104,20 @@ def open_training_set(directory: Path, seed: int) -> TrainingSet:
     draw = random.Random(seed)
     mixed: list[Dataset] = []
     for source in told["sources"]:
-        if source["rows"]:
-            part = Dataset.from_file(str(directory / source["file"]))
-            whole, rest = divmod(round(source["weight"] * len(part)), len(part))
-            mixed.extend([part] * whole)
-            if rest:
-                mixed.append(part.select(sorted(draw.sample(range(len(part)), rest))))
+        left_out = {place - source["first"] for place in told["left_out"]}
+        part = Dataset.from_file(str(directory / source["file"])) if source["rows"] else None
+        if part and left_out:
+            part = part.select([row for row in range(len(part)) if row not in left_out])
+        if not part:
+            continue
+        whole, rest = divmod(round(source["weight"] * len(part)), len(part))
+        mixed.extend([part] * whole)
+        if rest:
+            mixed.append(part.select(sorted(draw.sample(range(len(part)), rest))))
     dataset = concatenate_datasets(mixed)
     pairs_of_a_row = told["pairs"] / sum(source["rows"] for source in told["sources"])
-    return TrainingSet(dataset, round(len(dataset) * pairs_of_a_row), told["useless"])
+    counts = {name: told[name] for name in ("useless", "repeated", "contradicting")}
+    return TrainingSet(dataset, round(len(dataset) * pairs_of_a_row), **counts)
 
 
 def pairs_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -114,6 +132,7 @@ class _Writer:
         self.shape = shape_of(loss)
         self.rows = self.pairs = self.useless = 0
         self.lowest, self.highest = float("inf"), float("-inf")
+        self.seen = SeenPairs()
         self._negatives = loss.num_negatives
         self._scored = scored
         text, label = pyarrow.string(), pyarrow.float32()
@@ -127,21 +146,19 @@ class _Writer:
             columns |= {"label": pyarrow.list_(label)} if scored else {}
         self._schema = pyarrow.schema(columns)
 
-    def write(self, examples: Iterable[Example], path: Path) -> int:
-        """Writes the rows of a source, and gives their number."""
-        before = self.rows
+    def write(self, examples: Iterable[Example], path: Path) -> None:
         rows = chain.from_iterable(map(self._rows, examples))
         with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_stream(file, self._schema) as stream:
             while batch := list(islice(rows, _ROWS_AT_ONCE)):
                 stream.write_batch(pyarrow.RecordBatch.from_pylist(batch, schema=self._schema))
                 self.rows += len(batch)
-        return self.rows - before
 
     def _rows(self, example: Example) -> Iterator[dict[str, Any]]:
         if self.shape == "pairs":
             for document, label in zip(example.documents, example.labels, strict=True):
                 self.lowest, self.highest = min(self.lowest, label), max(self.highest, label)
                 self.pairs += 1
+                self.seen.add(example.query, document, label)
                 yield {"query": example.query, "document": document, "label": label}
         elif self.shape == "tuples":
             yield from self._tuples(example)

@@ -12,6 +12,7 @@ from typing import Any
 
 from judgements.examples import Example, grouped, read_examples
 from judgements.judged_set import Candidates, JudgedSet, is_judged_set, read_judged_set
+from judgements.text_files import write_json
 from judgements.trec_run import Ranking, Run, ranking_from_scores
 from serve.errors import UsageError
 from train.base import is_bi_encoder
@@ -70,8 +71,7 @@ class HeldOut:
         if not bi_encoder:
             self.untuned = score_candidates(self.judged, self.candidates, partial(predict, model))
             self.orders[UNTUNED] = ranking_from_scores(self.untuned)
-        told = {"candidates": self.candidates, "orders": self.orders, "untuned": self.untuned}
-        kept.write_text(json.dumps(told), encoding="utf-8")
+        write_json(kept, {"candidates": self.candidates, "orders": self.orders, "untuned": self.untuned})
 
 
 def open_held_out(path: Path, max_queries: int | None = None, seed: int = 0) -> HeldOut:

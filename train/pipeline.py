@@ -13,6 +13,7 @@ import numpy as np
 from judgements.errors import JudgementsError
 from judgements.examples import grouped
 from judgements.metrics import evaluate, mean
+from judgements.text_files import write_json
 from judgements.trec_run import ranking_from_scores
 from serve.calibration import Calibration
 from serve.errors import UsageError
@@ -21,7 +22,7 @@ from train import processes
 from train.base import open_base, usable_precision
 from train.calibration import fit_calibration
 from train.cross_validation import cross_validate
-from train.dataset import is_training_set, open_training_set, write_training_set
+from train.dataset import TrainingSet, is_training_set, open_training_set, write_training_set
 from train.fine_tune import Progress, fine_tune
 from train.held_out import HeldOut, Measured, from_examples, hold_out, measure, open_held_out
 from train.model_card import describe
@@ -108,6 +109,7 @@ def _run(
     teacher = _teacher(recipe, out)
     screening = _prepare(recipe, run, held_out, teacher, step)
     examples = open_training_set(run.data, recipe.seed)
+    _check(examples, recipe, step)
     measured = None if dev or not _cross_validates(recipe) else _cross_validated(recipe, run, guards, teacher, step)
     step(f"open {recipe.base}")
     model = open_base(recipe)
@@ -191,10 +193,26 @@ def _prepare(
         screen.check(nothing_left=True)
         raise
     screen.check()
-    kept.write_text(json.dumps(asdict(screen.found)), encoding="utf-8")
+    write_json(kept, asdict(screen.found))
     for sentence in screen.found.sentences():
         step(sentence)
     return screen.found
+
+
+def _check(examples: TrainingSet, recipe: Recipe, step: Step) -> None:
+    """Says what was left out of the training set, and ends where the recipe does not want that."""
+    if examples.contradicting and recipe.data.bad_rows == "refuse":
+        raise UsageError(
+            f"data.train: {examples.contradicting} rows give a query and document of an earlier row another label; "
+            "keep the right ones, or go on with the first ones by data.bad_rows=skip"
+        )
+    for count, what in (
+        (examples.contradicting, "rows contradict the label of an earlier one and were left out"),
+        (examples.repeated, "rows repeat an earlier one and were left out"),
+        (examples.useless, "lists without a difference, or relevant documents without a negative, were left out"),
+    ):
+        if count:
+            step(f"{count} {what}")
 
 
 def _cross_validated(
@@ -215,7 +233,7 @@ def _cross_validated(
         relabel = teacher.relabel if teacher else lambda examples: examples
         scores, folds = cross_validate(recipe, examples, held_out, relabel, step)
         told = {"scores": scores, "folds": folds}
-        kept.write_text(json.dumps(told), encoding="utf-8")
+        write_json(kept, told)
     held_out.order_before(open_base(recipe), recipe.base, run.path / f"before-{held_out.name}.json")
     return measure(held_out, told["scores"], folds=told["folds"])
 

@@ -1,16 +1,17 @@
 """The judgements that a recipe names, as examples: from files, judged sets and Hugging Face datasets."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from judgements.examples import Example, read_examples, to_examples
+from judgements.examples import Example, grouped, read_examples, to_examples
 from judgements.judged_set import JudgedSet, is_judged_set, read_judged_set
 from judgements.trec_run import ranking_from_scores, read_run
 from serve.errors import UsageError
 from train.base import open_cross_encoder
+from train.dataset import shape_of
 from train.negatives import mine_negatives
 from train.orders import Predict, predict
 from train.recipe import Negatives, Recipe, Source
@@ -20,24 +21,25 @@ from train.screening import Screen
 def examples_of(source: Source, recipe: Recipe, screen: Screen) -> Iterator[Example]:
     """The examples of a source that may be learnt from, in an order that is a function of data and seed.
 
-    A judged set gives an example for each query with a relevant document: what is judged, and negatives. Files are
-    streamed.
+    A judged set gives an example for each query with a relevant document: what is judged, and negatives. Rows are
+    streamed, and for losses that take more than a pair collected by query.
 
     Raises:
         UsageError: no such data.
         judgements.errors.JudgementsError: the data as a whole are at fault.
     """
+    found: Iterable[Example]
     if source.dataset is not None:
         found = to_examples(_dataset_records(source), source.columns, screen.bad_row)
     elif source.path is None or not source.path.exists():
         raise UsageError(f"data.train: {source.path} does not exist")
     elif is_judged_set(source.path):
-        found = _judged_examples(read_judged_set(source.path), source, recipe)
+        return filter(screen.passes, _judged_examples(read_judged_set(source.path), source, recipe))
     elif source.path.is_dir():
         raise UsageError(f"{source.path} is no judged set: it needs queries.jsonl, corpus.jsonl and qrels.tsv")
     else:
         found = read_examples(source.path, source.columns, screen.bad_row)
-    return filter(screen.passes, found)
+    return filter(screen.passes, found if shape_of(recipe.loss) == "pairs" else grouped(found))
 
 
 def has_few_queries(recipe: Recipe, few: int) -> bool:

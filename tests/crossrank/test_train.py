@@ -109,6 +109,11 @@ BAD: dict[str, tuple[str, str, str]] = {
     ),
     "one class": ("rows.csv", "query,document,label\nq,a,1\np,b,1\n", "all 2 rows have the same label"),
     "wrong separator": ("rows.csv", "query;document;label\nq;a;1\n", "rows.csv:1: only one column found"),
+    "two labels": (
+        "rows.csv",
+        "query,document,label\nq,a,1\nq,b,0\nq,a,0\n",
+        "1 rows give a query and document of an earlier row another label",
+    ),
     "no rows": ("rows.csv", "query,document,label\n", "holds no rows that can be used"),
     "not UTF-8": ("rows.csv", "query,document,label\nq,\udcff,1\n", "rows.csv:2: not UTF-8"),
 }
@@ -127,7 +132,8 @@ def test_bad_data_is_one_sentence_and_leaves_nothing(case: str, base: Path, tmp_
 
 def test_contradicting_rows_cannot_be_cross_validated_but_said(base: Path, tmp_path: Path, train: Train) -> None:
     (tmp_path / "rows.jsonl").write_text(rows(4) + rows(4).replace('"label": 1', '"label": 0'))
-    outcome = train(written(tmp_path, base, 'train = "rows.jsonl"'))
+    outcome = train(written(tmp_path, base, 'train = "rows.jsonl"'), "--set", "data.bad_rows=skip")
+    assert "4 rows contradict the label of an earlier one and were left out" in outcome.stderr
     assert "is labelled 1 and 0; keep the right one" in outcome.stderr
     assert "No verdict" in outcome.stdout
 

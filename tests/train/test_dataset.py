@@ -10,6 +10,7 @@ from serve.errors import UsageError
 from train.batches import text_lengths
 from train.dataset import TrainingSet, open_training_set, write_training_set
 from train.recipe import Loss, LossName
+from train.repeats import Repeats, SeenPairs
 
 ONE = Example("q", ("a", "b", "c"), (1.0, 0.5, 0.0))
 FLAT = Example("flat", ("a", "b"), (1.0, 1.0))
@@ -70,8 +71,33 @@ def test_one_label_teaches_nothing(tmp_path: Path) -> None:
 
 @given(st.lists(st.lists(st.text(max_size=5), min_size=2, max_size=4, unique=True), min_size=1, max_size=5))
 def test_lengths_are_those_of_all_texts(tmp_path_factory: pytest.TempPathFactory, texts: list[list[str]]) -> None:
-    examples = [Example("abc", tuple(some), (1.0, *[0.0] * (len(some) - 1))) for some in texts]
+    examples = [Example(f"ab{n}", tuple(some), (1.0, *[0.0] * (len(some) - 1))) for n, some in enumerate(texts)]
     lists = written(tmp_path_factory.mktemp("set"), "list_net", (1, examples))
     assert text_lengths(lists.dataset).tolist() == [3 + sum(map(len, some)) for some in texts]
     pairs = written(tmp_path_factory.mktemp("set"), "fit", (1, examples))
     assert text_lengths(pairs.dataset).tolist() == [3 + len(text) for some in texts for text in some]
+
+
+PAIRS = st.lists(
+    st.tuples(st.sampled_from(["q", "r"]), st.sampled_from(["a", "ab", "b"]), st.sampled_from([0.0, 0.5, 1.0])),
+    max_size=15,
+)
+
+
+@given(PAIRS)
+def test_repeats_are_those_that_a_dictionary_finds(pairs: list[tuple[str, str, float]]) -> None:
+    seen, known = SeenPairs(), dict[tuple[str, str], float]()
+    expected = Repeats([], [])
+    for place, (query, document, label) in enumerate(pairs):
+        seen.add(query, document, label)
+        if (query, document) in known:
+            (expected.same if known[query, document] == label else expected.contradicting).append(place)
+        known.setdefault((query, document), label)
+    assert seen.repeats() == expected
+
+
+def test_the_first_of_repeated_rows_stays(tmp_path: Path) -> None:
+    learnt = written(tmp_path, "fit", (1, [ONE]), (1, [Example("q", ("a", "c", "d"), (1.0, 1.0, 1.0))]))
+    assert learnt.dataset["document"][:] == ["a", "b", "c", "d"]
+    assert learnt.dataset["label"][:] == [1.0, 0.5, 0.0, 1.0]
+    assert (learnt.repeated, learnt.contradicting) == (1, 1)

@@ -8,7 +8,7 @@ from judgements.errors import JudgementsError
 from judgements.examples import Example
 from judgements.judged_set import JudgedSet, read_judged_set, write_judged_set
 from serve.errors import UsageError
-from train.recipe import Recipe
+from train.recipe import Loss, Recipe
 from train.screening import NearTexts, Screen
 from train.sources import examples_of, has_few_queries
 
@@ -71,6 +71,13 @@ def test_a_dataset_that_is_not_to_be_had_is_one_sentence(monkeypatch: pytest.Mon
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(UsageError, match="the dataset no/such cannot be had: "):
         examples(recipe(None, {"dataset": "no/such"}))
+
+
+def test_rows_become_lists_for_a_loss_that_takes_lists(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("query,document,label\nq,a,1\np,b,0\nq,c,0\n")
+    lists = recipe(path).model_copy(update={"loss": Loss(name="lambda_loss")})
+    assert examples(lists)[0] == [Example("q", ("a", "c"), (1.0, 0.0)), Example("p", ("b",), (0.0,))]
 
 
 def test_no_such_data(tmp_path: Path) -> None:
