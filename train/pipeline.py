@@ -1,8 +1,6 @@
 """Training, step by step: data, base, the orders before, fine-tune, evaluate, judge, write."""
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -22,23 +20,21 @@ from train import processes
 from train.base import open_base, usable_precision
 from train.calibration import fit_calibration
 from train.cross_validation import cross_validate
-from train.dataset import TrainingSet, is_training_set, open_training_set, write_training_set
+from train.dataset import open_training_set
 from train.fine_tune import Progress, fine_tune
-from train.held_out import HeldOut, Measured, from_examples, hold_out, measure, open_held_out
+from train.held_out import HeldOut, Measured, from_examples, measure
 from train.model_card import describe
 from train.orders import predict, score_candidates
+from train.preparation import Step, cross_validates, open_held_out_sets, open_teacher, prepare
 from train.recipe import Recipe
 from train.result import TrainingReport, write_result
 from train.run_directory import RunDirectory, open_run
-from train.screening import Screen, Screening
-from train.sources import examples_of, has_few_queries
-from train.teacher import CACHE_FILE, Teacher
+from train.screening import Screen
+from train.sources import examples_of
+from train.teacher import Teacher
 from train.verdict import MEASURE, judge
 
-_SCREENING_FILE = "screening.json"
 _CROSS_VALIDATION_FILE = "cross-validation.json"
-
-Step = Callable[[str], None]
 
 
 def train(
@@ -78,7 +74,7 @@ def train(
         return None
     if processes.count() > 1 and stop_after:
         raise UsageError("several processes cannot be stopped by the clock; leave --stop-after out")
-    if processes.count() > 1 and not recipe.data.dev and not _holds_out(recipe) and _cross_validates(recipe):
+    if processes.count() > 1 and cross_validates(recipe):
         raise UsageError("cross-validation is for one process; name data.dev, or set evaluation.without_dev")
     with new_directory(out, force=force) as directory:
         run = open_run(out, recipe, force=force)
@@ -102,15 +98,11 @@ def _run(
     progress: Progress,
 ) -> TrainingReport:
     step("read the judgements")
-    dev, guards = _held_out(recipe)
+    dev, guards = open_held_out_sets(recipe)
     held_out = [*([dev] if dev else []), *guards]
-    if len({held.name for held in held_out}) < len(held_out):
-        raise UsageError("two sets that are held out have one name, by which reports go; rename one")
-    teacher = _teacher(recipe, out)
-    screening = _prepare(recipe, run, held_out, teacher, step)
-    examples = open_training_set(run.data, recipe.seed)
-    _check(examples, recipe, step)
-    measured = None if dev or not _cross_validates(recipe) else _cross_validated(recipe, run, guards, teacher, step)
+    teacher = open_teacher(recipe, out)
+    examples, screening = prepare(recipe, run, held_out, teacher, step)
+    measured = _cross_validated(recipe, run, guards, teacher, step) if cross_validates(recipe) else None
     step(f"open {recipe.base}")
     model = open_base(recipe)
     describe(model, recipe)
@@ -139,80 +131,6 @@ def _run(
     report = TrainingReport(out, examples.pairs, screening, history, measured, others, verdict, calibration)
     write_result(directory, model, recipe, run, examples, report)
     return report
-
-
-def _held_out(recipe: Recipe) -> tuple[HeldOut | None, list[HeldOut]]:
-    """The set that the verdict is on, where it is not found by cross-validation, and the guards."""
-    limit = recipe.evaluation.max_queries
-    guards = [open_held_out(path, limit, recipe.seed) for path in recipe.data.guard]
-    if recipe.data.dev:
-        return open_held_out(recipe.data.dev, limit, recipe.seed), guards
-    if not _holds_out(recipe):
-        return None, guards
-    screen = Screen(recipe.data, [guard.judged for guard in guards])
-    examples = chain.from_iterable(examples_of(source, recipe, screen) for source in recipe.data.train)
-    return hold_out(examples, limit, recipe.seed), guards
-
-
-def _holds_out(recipe: Recipe) -> bool:
-    """Whether a fifth of the queries is held out, where there is no dev set."""
-    wanted = recipe.evaluation
-    if wanted.without_dev == "auto":
-        return not has_few_queries(recipe, wanted.cross_validate_below)
-    return wanted.without_dev == "hold_out"
-
-
-def _cross_validates(recipe: Recipe) -> bool:
-    """Whether the verdict comes from folds, where nothing is held out."""
-    return recipe.evaluation.without_dev != "none"
-
-
-def _teacher(recipe: Recipe, out: Path) -> Teacher | None:
-    wanted = recipe.distillation
-    if wanted.teacher is None:
-        return None
-    return Teacher(wanted, wanted.cache or out.resolve().parent / CACHE_FILE, recipe.max_length)
-
-
-def _prepare(
-    recipe: Recipe, run: RunDirectory, held_out: list[HeldOut], teacher: Teacher | None, step: Step
-) -> Screening:
-    """Screens the training data and writes them for the loss, where an earlier start has not done so."""
-    kept = run.path / _SCREENING_FILE
-    if is_training_set(run.data) and kept.is_file():
-        return Screening(**json.loads(kept.read_text(encoding="utf-8")))
-    screen = Screen(recipe.data, [held.judged for held in held_out])
-    parts = (
-        (source.weight, teacher.relabel(examples) if teacher else examples)
-        for source in recipe.data.train
-        for examples in (examples_of(source, recipe, screen),)
-    )
-    try:
-        write_training_set(parts, recipe.loss, run.data, scored=teacher is not None)
-    except (UsageError, JudgementsError):
-        screen.check(nothing_left=True)
-        raise
-    screen.check()
-    write_json(kept, asdict(screen.found))
-    for sentence in screen.found.sentences():
-        step(sentence)
-    return screen.found
-
-
-def _check(examples: TrainingSet, recipe: Recipe, step: Step) -> None:
-    """Says what was left out of the training set, and ends where the recipe does not want that."""
-    if examples.contradicting and recipe.data.bad_rows == "refuse":
-        raise UsageError(
-            f"data.train: {examples.contradicting} rows give a query and document of an earlier row another label; "
-            "keep the right ones, or go on with the first ones by data.bad_rows=skip"
-        )
-    for count, what in (
-        (examples.contradicting, "rows contradict the label of an earlier one and were left out"),
-        (examples.repeated, "rows repeat an earlier one and were left out"),
-        (examples.useless, "lists without a difference, or relevant documents without a negative, were left out"),
-    ):
-        if count:
-            step(f"{count} {what}")
 
 
 def _cross_validated(
