@@ -46,11 +46,18 @@ def read_examples(path: Path, columns: Mapping[str, str] | None = None, on_bad: 
         OSError: The file cannot be read.
     """
     found = False
-    for example in to_examples(read_records(path, on_bad), columns, on_bad):
+    first: list[JudgementsError] = []
+
+    def noted(error: JudgementsError) -> None:
+        if not first:
+            first.append(error)
+        on_bad(error)
+
+    for example in to_examples(read_records(path, noted), columns, noted):
         found = True
         yield example
     if not found:
-        raise JudgementsError(f"{path}: holds no rows that can be used; give at least one.")
+        raise first[0] if first else JudgementsError(f"{path}: holds no rows; give at least one.")
 
 
 def to_examples(
@@ -73,20 +80,24 @@ def to_examples(
         yield example
 
 
-def grouped(examples: Iterable[Example]) -> list[Example]:
+def grouped(examples: Iterable[Example], on_bad: OnBad = raise_it) -> list[Example]:
     """One example for each query, in the order of first appearance, with each document once.
 
-    Raises:
-        JudgementsError: A document has two different labels for one query.
+    Args:
+        examples: Of any number for a query.
+        on_bad: Called for each document that has another label for the same query before; what it does not raise
+            leaves the first label.
     """
     labels: dict[str, dict[str, float]] = {}
     for example in examples:
         known = labels.setdefault(example.query, {})
         for document, label in zip(example.documents, example.labels, strict=True):
             if known.setdefault(document, label) != label:
-                raise JudgementsError(
-                    f"query {example.query[:80]!r}: the document {document[:80]!r} is labelled {known[document]:g} and "
-                    f"{label:g}; keep the right one."
+                on_bad(
+                    JudgementsError(
+                        f"query {example.query[:80]!r}: the document {document[:80]!r} is labelled "
+                        f"{known[document]:g} and {label:g}; keep the right one."
+                    )
                 )
     return [Example(query, tuple(known), tuple(known.values())) for query, known in labels.items()]
 

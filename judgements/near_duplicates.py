@@ -2,6 +2,9 @@
 
 import re
 
+# The similarity from which two texts are nearly the same.
+NEAR = 0.8
+
 _SHINGLE = 3
 _WORD = re.compile(r"\w+")
 
@@ -28,7 +31,7 @@ def shingles(text: str) -> set[tuple[str, ...]]:
     return _runs(normalised, _SHINGLE if words >= _SHINGLE else 1) or {(normalised,)}
 
 
-def is_near_duplicate(a: str, b: str, threshold: float = 0.8) -> bool:
+def is_near_duplicate(a: str, b: str, threshold: float = NEAR) -> bool:
     """Whether the `similarity` of two texts is at least `threshold`."""
     return similarity(a, b) >= threshold
 

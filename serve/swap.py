@@ -46,7 +46,7 @@ def new_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise UsageError(f"cannot write to {target.parent}: {error.strerror}") from None
     # As long as this process lives, however it ends.
-    lock = _locked(made)
+    lock = locked(made)
     try:
         made.chmod(0o755)
         yield made
@@ -95,13 +95,13 @@ def _making(target: Path) -> str:
 def _sweep(target: Path) -> None:
     """Removes what killed processes left unfinished; what another one is making is locked."""
     for left in target.parent.glob(f"{glob.escape(_making(target))}*"):
-        lock = _locked(left)
+        lock = locked(left)
         if lock is not None:
             shutil.rmtree(left, ignore_errors=True)
             os.close(lock)
 
 
-def _locked(directory: Path) -> int | None:
+def locked(directory: Path) -> int | None:
     """A lock on a directory, that the system gives back with the process; None where another one holds it."""
     if os.name != "posix":
         return None

@@ -35,14 +35,14 @@ class TrainingSet:
         pairs: (query, document) in it, to the nearest where a source is taken in part.
         useless: lists without a difference, and relevant documents without a negative, that were left out.
         repeated: pairs that were there already, with the same label, and were left out.
-        contradicting: the same, with another label.
+        contradicting: the same, with another label; of each source.
     """
 
     dataset: Dataset
     pairs: int
     useless: int = 0
     repeated: int = 0
-    contradicting: int = 0
+    contradicting: tuple[int, ...] = ()
 
 
 def shape_of(loss: Loss) -> Shape:
@@ -66,14 +66,18 @@ def write_training_set(
     """
     directory.mkdir(parents=True, exist_ok=True)
     writer = _Writer(loss, scored)
-    sources = []
+    sources: list[dict[str, Any]] = []
     for number, (weight, examples) in enumerate(parts):
         name = f"source-{number}.arrow"
         first = writer.rows
         writer.write(examples, directory / name)
         sources.append({"file": name, "first": first, "rows": writer.rows - first, "weight": weight})
     if not writer.rows:
-        raise UsageError("data.train: no example is left to learn from")
+        why = ""
+        if writer.useless:
+            why = ": no query has documents of different labels"
+            why += "; set loss.num_negatives = 0 to compare within the batch alone" if loss.uses_batch else ""
+        raise UsageError(f"data.train: no example is left to learn from{why}")
     if writer.shape == "pairs" and writer.lowest == writer.highest:
         raise UsageError(f"data.train: all {writer.pairs} rows have the same label; a ranker learns from differences")
     repeats = writer.seen.repeats()
@@ -82,7 +86,10 @@ def write_training_set(
         "pairs": writer.pairs,
         "useless": writer.useless,
         "repeated": len(repeats.same),
-        "contradicting": len(repeats.contradicting),
+        "contradicting": [
+            sum(source["first"] <= place < source["first"] + source["rows"] for place in repeats.contradicting)
+            for source in sources
+        ],
         "left_out": sorted(repeats.same + repeats.contradicting),
     }
     write_json(directory / _SET_FILE, told)
@@ -110,14 +117,14 @@ def open_training_set(directory: Path, seed: int) -> TrainingSet:
             part = part.select([row for row in range(len(part)) if row not in left_out])
         if not part:
             continue
-        whole, rest = divmod(round(source["weight"] * len(part)), len(part))
+        whole, rest = divmod(max(1, round(source["weight"] * len(part))), len(part))
         mixed.extend([part] * whole)
         if rest:
             mixed.append(part.select(sorted(draw.sample(range(len(part)), rest))))
     dataset = concatenate_datasets(mixed)
     pairs_of_a_row = told["pairs"] / sum(source["rows"] for source in told["sources"])
-    counts = {name: told[name] for name in ("useless", "repeated", "contradicting")}
-    return TrainingSet(dataset, round(len(dataset) * pairs_of_a_row), **counts)
+    pairs = round(len(dataset) * pairs_of_a_row)
+    return TrainingSet(dataset, pairs, told["useless"], told["repeated"], tuple(told["contradicting"]))
 
 
 def pairs_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -169,14 +176,17 @@ class _Writer:
             yield {"query": example.query, "documents": example.documents, "labels": example.labels}
 
     def _tuples(self, example: Example) -> Iterator[dict[str, Any]]:
-        """Each document that something else falls behind, with the `num_negatives` that come after it in turn."""
-        order = sorted(range(len(example.documents)), key=lambda place: -example.labels[place])
-        for place in order:
-            others = [other for other in order if example.labels[other] < example.labels[place]]
+        """Each document that others fall behind, with `num_negatives` of those, which take turns."""
+        places = list(range(len(example.documents)))
+        random.Random(example.query).shuffle(places)
+        turn = 0
+        for place in sorted(places, key=lambda place: -example.labels[place]):
+            others = [other for other in places if example.labels[other] < example.labels[place]]
             if not (example.labels[place] > 0 or self._scored) or (not others and self._negatives):
                 self.useless += example.labels[place] > 0
                 continue
-            chosen = [others[number % len(others)] for number in range(self._negatives)]
+            chosen = [others[number % len(others)] for number in range(turn, turn + self._negatives)]
+            turn += self._negatives
             self.pairs += 1 + len(chosen)
             texts = {f"negative_{number + 1}": example.documents[other] for number, other in enumerate(chosen)}
             labels = {"label": [example.labels[other] for other in (place, *chosen)]} if self._scored else {}

@@ -8,8 +8,28 @@ import numpy as np
 
 from judgements.judged_set import Candidates, JudgedSet
 from judgements.metrics import MEASURES, evaluate, mean
-from judgements.significance import Interval, paired_bootstrap
+from judgements.significance import Interval, paired_bootstrap, paired_randomisation
 from judgements.trec_run import Ranking
+
+MEASURE = "nDCG@10"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How two systems compare.
+
+    One is better where the paired randomisation test over queries says so at 5% and the 95% bootstrap interval
+    excludes zero; for very few queries either alone says so too readily.
+
+    Attributes:
+        gap: of nDCG@10, with its interval.
+        p_value: of the test, two-sided.
+        sign: 1 for better, -1 for worse, 0 where there is no evidence of either.
+    """
+
+    gap: Interval
+    p_value: float
+    sign: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +50,25 @@ class Evaluation:
         """Measure -> mean over queries."""
         return {measure: mean(values) for measure, values in self.per_query[system].items()}
 
-    def difference(self, system: str, other: str, measure: str = "nDCG@10") -> Interval:
+    def difference(self, system: str, other: str, measure: str = MEASURE) -> Interval:
         """The paired difference of two systems, with a bootstrap interval over queries."""
         return paired_bootstrap(self.per_query[system][measure], self.per_query[other][measure])
+
+    def compare(self, other: str) -> Comparison:
+        """The first system against another one, by nDCG@10."""
+        first = next(iter(self.per_query))
+        gap = self.difference(first, other)
+        p_value = paired_randomisation(self.per_query[first][MEASURE], self.per_query[other][MEASURE])
+        significant = gap.excludes_zero and p_value < 1 - gap.level
+        return Comparison(gap, p_value, (1 if gap.mean > 0 else -1) if significant else 0)
 
     def verdict(self, other: str) -> str:
         """One sentence on whether the first system beats another one by nDCG@10."""
         first = next(iter(self.per_query))
-        gap = self.difference(first, other)
-        if not gap.excludes_zero:
-            return f"No evidence that {first} and {other} differ: nDCG@10 {gap}."
-        return f"{first} is {'better' if gap.mean > 0 else 'worse'} than {other}: nDCG@10 {gap}."
+        found = self.compare(other)
+        if not found.sign:
+            return f"No evidence that {first} and {other} differ: nDCG@10 {found.gap}."
+        return f"{first} is {'better' if found.sign > 0 else 'worse'} than {other}: nDCG@10 {found.gap}."
 
     def to_json(self) -> dict[str, Any]:
         """Means of every system, and the first one's differences to the others."""

@@ -7,7 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,6 +68,7 @@ def fine_tune(
     recipe: Recipe,
     run: RunDirectory,
     *,
+    resumable: bool = True,
     progress: Progress = lambda step, steps, loss, quality: None,
     look: Callable[[], float] | None = None,
     stop_after: float | None = None,
@@ -79,6 +80,7 @@ def fine_tune(
         examples: in the shape that the recipe's loss takes.
         recipe: loss, hyperparameters and seed.
         run: where the checkpoints and TensorBoard's files go.
+        resumable: whether there are checkpoints, and signals to stop at one; else there are no curves either.
         progress: called at the first step and then every `logging_steps`.
         look: gives nDCG@10 of the dev set; called every `eval_steps`.
         stop_after: seconds after which a checkpoint is written and the run stopped; SIGTERM and SIGINT do the same.
@@ -92,8 +94,9 @@ def fine_tune(
         UsageError: the loss or a weight became NaN or infinite, or where the curves should go is not installed.
     """
     wanted = recipe.training
-    if wanted.report_to != "none" and not _is_installed(wanted.report_to):
-        raise UsageError(f"training.report_to: {wanted.report_to} is not installed; install it, or choose none")
+    report_to = wanted.report_to if resumable else "none"
+    if report_to != "none" and not _is_installed(report_to):
+        raise UsageError(f"training.report_to: {report_to} is not installed; install it, or choose none")
     precision = usable_precision(wanted)
     arguments = CrossEncoderTrainingArguments(
         output_dir=str(run.path),
@@ -106,11 +109,14 @@ def fine_tune(
         logging_first_step=True,
         logging_dir=str(run.curves),
         run_name=recipe.name,
+        save_strategy="steps" if resumable else "no",
         save_total_limit=2,
-        report_to=wanted.report_to,
+        report_to=report_to,
         disable_tqdm=True,
         ddp_find_unused_parameters=False,
     )
+    # Of several GPUs, one process uses one: what the losses ask of a model, DataParallel does not have.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
     recorder = _Recorder(progress, look, wanted.eval_steps, stop_after)
     trainer = CrossEncoderTrainer(
         model=model,
@@ -124,7 +130,7 @@ def fine_tune(
     checkpoint = run.checkpoint()
     if checkpoint is not None:
         recorder.before = json.loads((checkpoint / ELAPSED_FILE).read_text(encoding="utf-8"))
-    with _signals(recorder), warnings.catch_warnings():
+    with _signals(recorder) if resumable else nullcontext(), warnings.catch_warnings():
         # Of transformers, on checkpoints written within a second: they are then ordered by their steps.
         warnings.filterwarnings("ignore", message="mtime may not be reliable")
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

@@ -1,6 +1,7 @@
 """What a model is judged on and never trained on: its queries, their candidates, and the orders before training."""
 
 import hashlib
+import heapq
 import json
 import random
 from collections.abc import Iterable
@@ -18,9 +19,13 @@ from serve.errors import UsageError
 from train.base import is_bi_encoder
 from train.evaluate import Evaluation, compare_systems
 from train.orders import first_stage, predict, score_candidates, untrained_orders
+from train.recipe import Recipe
+from train.teacher import Teacher
 
 TUNED = "tuned"
 UNTUNED = "base, untuned"
+CUT = "base at that depth, untuned"
+TEACHER = "teacher"
 COSINE = "base, cosine"
 
 # A label from 0 to 1 becomes a grade from 0 to 4, so that one to five stars keep their steps.
@@ -37,7 +42,7 @@ class HeldOut:
     Attributes:
         name: of the set, for people.
         judged: its queries, documents and judgements.
-        candidates: what is ordered; None until it is known.
+        candidates: what is ordered; empty until it is known.
         orders: the orders before training, by system.
         untuned: the scores of the base, where it has any.
     """
@@ -51,26 +56,29 @@ class HeldOut:
     @property
     def reference(self) -> str:
         """The system that a trained model must beat."""
-        return next(name for name in (UNTUNED, COSINE, "BM25") if name in self.orders)
+        return next(name for name in (UNTUNED, CUT, COSINE, "BM25") if name in self.orders)
 
-    def order_before(self, model: Any, base: str, kept: Path) -> None:
+    def order_before(self, model: Any, recipe: Recipe, kept: Path, teacher: Teacher | None = None) -> None:
         """Finds the candidates and orders them without training; what a file keeps of it is not done again.
 
         Args:
             model: the `CrossEncoder` that training starts from.
-            base: what it comes from.
+            recipe: names its base, and the layers that it has of it.
             kept: a JSON file.
+            teacher: whose order is shown too.
         """
         if kept.is_file():
             told = json.loads(kept.read_text(encoding="utf-8"))
             self.candidates, self.orders, self.untuned = told["candidates"], told["orders"], told["untuned"]
             return
-        bi_encoder = base if is_bi_encoder(base) else None
+        bi_encoder = recipe.base if is_bi_encoder(recipe.base) else None
         self.candidates = self.candidates or self.judged.candidates or first_stage(self.judged, bi_encoder)
         self.orders = untrained_orders(self.judged, self.candidates, bi_encoder)
         if not bi_encoder:
             self.untuned = score_candidates(self.judged, self.candidates, partial(predict, model))
-            self.orders[UNTUNED] = ranking_from_scores(self.untuned)
+            self.orders[CUT if recipe.num_hidden_layers else UNTUNED] = ranking_from_scores(self.untuned)
+        if teacher:
+            self.orders[TEACHER] = ranking_from_scores(score_candidates(self.judged, self.candidates, teacher.scores))
         write_json(kept, {"candidates": self.candidates, "orders": self.orders, "untuned": self.untuned})
 
 
@@ -87,7 +95,7 @@ def open_held_out(path: Path, max_queries: int | None = None, seed: int = 0) -> 
         judgements.errors.JudgementsError: a line is at fault.
     """
     if path.is_file():
-        return from_examples(path.stem, grouped(read_examples(path)))
+        return from_examples(path.stem, grouped(read_examples(path)), max_queries, seed)
     if not is_judged_set(path):
         raise UsageError(f"{path} is no judged set: it needs queries.jsonl, corpus.jsonl and qrels.tsv")
     judged = read_judged_set(path)
@@ -108,10 +116,11 @@ def open_held_out(path: Path, max_queries: int | None = None, seed: int = 0) -> 
     )
 
 
-def from_examples(name: str, examples: Iterable[Example]) -> HeldOut:
+def from_examples(name: str, examples: Iterable[Example], max_queries: int | None = None, seed: int = 0) -> HeldOut:
     """Makes a held-out set of examples, one for each query; the documents of a query are its candidates.
 
-    Queries whose documents all have one label are left out: no order of them is better than another.
+    Queries whose documents all have one label are left out: no order of them is better than another. Of more than
+    `max_queries`, so many are drawn by `seed`.
 
     Raises:
         UsageError: nothing is left.
@@ -119,10 +128,11 @@ def from_examples(name: str, examples: Iterable[Example]) -> HeldOut:
     queries: dict[str, str] = {}
     corpus: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
-    for number, example in enumerate(examples):
-        grades = [round(_GRADES * label) for label in example.labels]
-        if len(set(grades)) < 2:
-            continue
+    graded = [(example, [round(_GRADES * label) for label in example.labels]) for example in examples]
+    told = [(example, grades) for example, grades in graded if len(set(grades)) > 1]
+    if max_queries and max_queries < len(told):
+        told = random.Random(seed).sample(told, max_queries)
+    for number, (example, grades) in enumerate(told):
         query_id = f"q{number}"
         queries[query_id] = example.query
         ids = [f"d{hashlib.sha256(document.encode()).hexdigest()[:16]}" for document in example.documents]
@@ -136,19 +146,28 @@ def from_examples(name: str, examples: Iterable[Example]) -> HeldOut:
 
 
 def hold_out(examples: Iterable[Example], max_queries: int | None, seed: int) -> HeldOut:
-    """Holds out a fifth of the queries, at most `max_queries`, or 500; which ones is a function of query and seed.
+    """Holds out a fifth of the queries, at most `max_queries`, or 500; which ones is a function of all and the seed.
+
+    Memory holds no more than what is held out.
 
     Raises:
         UsageError: no query of the fifth has documents of different labels.
-        judgements.errors.JudgementsError: a document has two different labels for one query.
     """
     most = max_queries or _MOST_HELD_OUT
     chosen: dict[str, list[Example]] = {}
+    # The queries with the smallest digests, the largest of them first.
+    smallest: list[tuple[int, str]] = []
     for example in examples:
-        digest = hashlib.sha256(f"{seed}/{example.query}".encode()).digest()
-        if example.query in chosen or (digest[0] % _HELD_OUT_SHARE == 0 and len(chosen) < most):
-            chosen.setdefault(example.query, []).append(example)
-    return from_examples("held-out queries", grouped(chain.from_iterable(chosen.values())))
+        digest = int.from_bytes(hashlib.sha256(f"{seed}/{example.query}".encode()).digest()[:8])
+        if example.query not in chosen and digest < 2**64 // _HELD_OUT_SHARE:
+            heapq.heappush(smallest, (-digest, example.query))
+            chosen[example.query] = []
+            if len(smallest) > most:
+                del chosen[heapq.heappop(smallest)[1]]
+        if example.query in chosen:
+            chosen[example.query].append(example)
+    examples = grouped(chain.from_iterable(chosen.values()), on_bad=lambda error: None)
+    return from_examples("held-out queries", examples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +187,18 @@ class Measured:
     folds: int | None = None
 
     def labelled_scores(self) -> tuple[list[float], list[float], list[str]]:
-        """Score, label and query id of every candidate: grades over the set's highest, 0 for what is not judged."""
+        """Score, label and query id of the judged candidates, labels being grades over the set's highest.
+
+        Of a set that judges nothing irrelevant, all candidates: what is not judged is then labelled 0.
+        """
         qrels = self.held_out.judged.qrels
-        highest = max(grade for grades in qrels.values() for grade in grades.values())
+        given = [grade for grades in qrels.values() for grade in grades.values()]
+        highest, judges_all = max(given), min(given) <= 0
         found = [
             (score, max(qrels.get(query_id, {}).get(doc_id, 0), 0) / highest, query_id)
             for query_id, scores in self.tuned.items()
             for doc_id, score in scores.items()
+            if not judges_all or doc_id in qrels.get(query_id, {})
         ]
         scores, labels, query_ids = (list(column) for column in zip(*found, strict=True))
         return scores, labels, query_ids

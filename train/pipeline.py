@@ -1,6 +1,5 @@
 """Training, step by step: data, base, the orders before, fine-tune, evaluate, judge, write."""
 
-import json
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -11,7 +10,6 @@ import numpy as np
 from judgements.errors import JudgementsError
 from judgements.examples import grouped
 from judgements.metrics import evaluate, mean
-from judgements.text_files import write_json
 from judgements.trec_run import ranking_from_scores
 from serve.calibration import Calibration
 from serve.errors import UsageError
@@ -21,6 +19,7 @@ from train.base import open_base, usable_precision
 from train.calibration import fit_calibration
 from train.cross_validation import cross_validate
 from train.dataset import open_training_set
+from train.evaluate import MEASURE
 from train.fine_tune import Progress, fine_tune
 from train.held_out import HeldOut, Measured, from_examples, measure
 from train.model_card import describe
@@ -28,11 +27,11 @@ from train.orders import predict, score_candidates
 from train.preparation import Step, cross_validates, open_held_out_sets, open_teacher, prepare
 from train.recipe import Recipe
 from train.result import TrainingReport, write_result
-from train.run_directory import RunDirectory, open_run
+from train.run_directory import RunDirectory, open_run, run_of
 from train.screening import Screen
 from train.sources import examples_of
 from train.teacher import Teacher
-from train.verdict import MEASURE, judge
+from train.verdict import judge
 
 _CROSS_VALIDATION_FILE = "cross-validation.json"
 
@@ -69,18 +68,17 @@ def train(
     """
     if not processes.is_first():
         processes.wait_for_all()
-        run = open_run(out, recipe, force=False)
+        run = run_of(out)
         fine_tune(open_base(recipe), open_training_set(run.data, recipe.seed), recipe, run)
         return None
     if processes.count() > 1 and stop_after:
         raise UsageError("several processes cannot be stopped by the clock; leave --stop-after out")
     if processes.count() > 1 and cross_validates(recipe):
         raise UsageError("cross-validation is for one process; name data.dev, or set evaluation.without_dev")
-    with new_directory(out, force=force) as directory:
-        run = open_run(out, recipe, force=force)
+    with new_directory(out, force=force) as directory, open_run(out, recipe, force=force) as run:
         try:
             report = _run(recipe, out, run, directory, stop_after, step, progress)
-        except Exception:
+        except (UsageError, JudgementsError):
             if run.checkpoint() is None:
                 run.remove()  # there is nothing to go on from
             raise
@@ -98,17 +96,17 @@ def _run(
     progress: Progress,
 ) -> TrainingReport:
     step("read the judgements")
-    dev, guards = open_held_out_sets(recipe)
+    dev, guards = open_held_out_sets(recipe, step)
     held_out = [*([dev] if dev else []), *guards]
     teacher = open_teacher(recipe, out)
-    examples, screening = prepare(recipe, run, held_out, teacher, step)
+    examples, screening = prepare(recipe, run, dev, guards, teacher, step)
     measured = _cross_validated(recipe, run, guards, teacher, step) if cross_validates(recipe) else None
     step(f"open {recipe.base}")
     model = open_base(recipe)
     describe(model, recipe)
     for held in held_out:
         step(f"order {held.name} without training")
-        held.order_before(model, recipe.base, run.path / f"before-{held.name}.json")
+        held.order_before(model, recipe, run.path / f"before-{held.name}.json", teacher)
     step(f"train on {examples.pairs} pairs, {usable_precision(recipe.training)}")
     processes.wait_for_all()
     look = partial(_quality, dev, model) if dev and recipe.training.eval_steps else None
@@ -122,7 +120,6 @@ def _run(
         verdict = judge(
             measured.evaluation,
             measured.held_out.reference,
-            level=recipe.evaluation.level,
             folds=measured.folds,
             guards={other.held_out.name: (other.evaluation, other.held_out.reference) for other in others},
         )
@@ -137,23 +134,18 @@ def _cross_validated(
     recipe: Recipe, run: RunDirectory, guards: list[HeldOut], teacher: Teacher | None, step: Step
 ) -> Measured | None:
     screen = Screen(recipe.data, [guard.judged for guard in guards])
-    found = chain.from_iterable(examples_of(source, recipe, screen) for source in recipe.data.train)
+    parts = [(source.weight, list(examples_of(source, recipe, screen))) for source in recipe.data.train]
+    # What contradicts an earlier row has been said, and left out, by now.
+    examples = grouped(chain.from_iterable(part for _, part in parts), on_bad=lambda error: None)
     try:
-        examples = grouped(found)
-        held_out = from_examples("cross-validation", examples)
-    except (UsageError, JudgementsError) as error:
+        held_out = from_examples("cross-validation", examples, recipe.evaluation.max_queries, recipe.seed)
+    except UsageError as error:
         step(f"not cross-validated: {error}")
         return None
-    kept = run.path / _CROSS_VALIDATION_FILE
-    if kept.is_file():
-        told = json.loads(kept.read_text(encoding="utf-8"))
-    else:
-        relabel = teacher.relabel if teacher else lambda examples: examples
-        scores, folds = cross_validate(recipe, examples, held_out, relabel, step)
-        told = {"scores": scores, "folds": folds}
-        write_json(kept, told)
-    held_out.order_before(open_base(recipe), recipe.base, run.path / f"before-{held_out.name}.json")
-    return measure(held_out, told["scores"], folds=told["folds"])
+    relabel = teacher.relabel if teacher else None
+    scores, folds = cross_validate(recipe, parts, held_out, run.path / _CROSS_VALIDATION_FILE, relabel, step)
+    held_out.order_before(open_base(recipe), recipe, run.path / f"before-{held_out.name}.json", teacher)
+    return measure(held_out, scores, folds=folds)
 
 
 def _calibration(recipe: Recipe, measured: Measured | None, step: Step) -> Calibration | None:

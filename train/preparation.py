@@ -22,7 +22,7 @@ _SCREENING_FILE = "screening.json"
 Step = Callable[[str], None]
 
 
-def open_held_out_sets(recipe: Recipe) -> tuple[HeldOut | None, list[HeldOut]]:
+def open_held_out_sets(recipe: Recipe, step: Step) -> tuple[HeldOut | None, list[HeldOut]]:
     """The set that the verdict is on, None where that is found by cross-validation or not at all, and the guards.
 
     Raises:
@@ -37,7 +37,10 @@ def open_held_out_sets(recipe: Recipe) -> tuple[HeldOut | None, list[HeldOut]]:
     elif _holds_out(recipe):
         screen = Screen(recipe.data, [guard.judged for guard in guards])
         examples = chain.from_iterable(examples_of(source, recipe, screen) for source in recipe.data.train)
-        dev = hold_out(examples, limit, recipe.seed)
+        try:
+            dev = hold_out(examples, limit, recipe.seed)
+        except UsageError as error:
+            step(f"nothing is held out: {error}")
     names = [held.name for held in ([dev] if dev else []) + guards]
     if len(set(names)) < len(names):
         raise UsageError("two sets that are held out have one name, by which reports go; rename one")
@@ -71,14 +74,20 @@ def open_teacher(recipe: Recipe, out: Path) -> Teacher | None:
 
 
 def prepare(
-    recipe: Recipe, run: RunDirectory, held_out: list[HeldOut], teacher: Teacher | None, step: Step
+    recipe: Recipe,
+    run: RunDirectory,
+    dev: HeldOut | None,
+    guards: list[HeldOut],
+    teacher: Teacher | None,
+    step: Step,
 ) -> tuple[TrainingSet, Screening]:
     """Screens the training data, writes them for the loss where an earlier start has not done so, and opens them.
 
     Args:
         recipe: names data and loss.
         run: where they go.
-        held_out: what must not be learnt.
+        dev: the set of the verdict, which must not be learnt, if there is one.
+        guards: other sets that must not be learnt.
         teacher: gives the labels, if there is one.
         step: called with what should be known of the data.
 
@@ -86,19 +95,19 @@ def prepare(
         UsageError: the data cannot be used, or have faults that the recipe does not want.
         judgements.errors.JudgementsError: they are at fault as a whole.
     """
-    screening = _screened(recipe, run, held_out, teacher, step)
+    # A dev set that the recipe does not name was cut out of the training data.
+    cut_out = () if recipe.data.dev or dev is None else set(dev.judged.queries.values())
+    screen = Screen(recipe.data, [held.judged for held in (*([dev] if dev else []), *guards)], cut_out)
+    screening = _screened(recipe, run, screen, teacher, step)
     examples = open_training_set(run.data, recipe.seed)
     _check(examples, recipe, step)
     return examples, screening
 
 
-def _screened(
-    recipe: Recipe, run: RunDirectory, held_out: list[HeldOut], teacher: Teacher | None, step: Step
-) -> Screening:
+def _screened(recipe: Recipe, run: RunDirectory, screen: Screen, teacher: Teacher | None, step: Step) -> Screening:
     kept = run.path / _SCREENING_FILE
     if is_training_set(run.data) and kept.is_file():
         return Screening(**json.loads(kept.read_text(encoding="utf-8")))
-    screen = Screen(recipe.data, [held.judged for held in held_out])
     parts = (
         (source.weight, teacher.relabel(examples) if teacher else examples)
         for source in recipe.data.train
@@ -118,13 +127,19 @@ def _screened(
 
 def _check(examples: TrainingSet, recipe: Recipe, step: Step) -> None:
     """Says what was left out of the training set, and ends where the recipe does not want that."""
-    if examples.contradicting and recipe.data.bad_rows == "refuse":
+    # Judged sets may hold a text under two ids; only in rows is it somebody's slip.
+    slips = sum(
+        count
+        for source, count in zip(recipe.data.train, examples.contradicting, strict=True)
+        if source.path is None or source.path.is_file()
+    )
+    if slips and recipe.data.bad_rows == "refuse":
         raise UsageError(
-            f"data.train: {examples.contradicting} rows give a query and document of an earlier row another label; "
+            f"data.train: {slips} rows give a query and document of an earlier row another label; "
             "keep the right ones, or go on with the first ones by data.bad_rows=skip"
         )
     for count, what in (
-        (examples.contradicting, "rows contradict the label of an earlier one and were left out"),
+        (sum(examples.contradicting), "rows contradict the label of an earlier one and were left out"),
         (examples.repeated, "rows repeat an earlier one and were left out"),
         (examples.useless, "lists without a difference, or relevant documents without a negative, were left out"),
     ):

@@ -1,6 +1,7 @@
 """Several processes of one run, as `torchrun` or `accelerate launch` starts them: the first one prepares and writes."""
 
 import os
+from datetime import timedelta
 
 import torch
 from accelerate import PartialState
@@ -19,4 +20,5 @@ def is_first() -> bool:
 def wait_for_all() -> None:
     """Waits until every process is here."""
     if count() > 1:
-        PartialState(cpu=not torch.cuda.is_available()).wait_for_everyone()
+        # The others wait while the first one mines, scores and evaluates, which may take hours.
+        PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1)).wait_for_everyone()

@@ -22,6 +22,8 @@ LossName = Literal[
 ]
 
 PAIR_LOSSES = ("binary_cross_entropy", "fit", "mse")
+# What a teacher's scores, of any size and sign, can be labels of.
+TEACHABLE_LOSSES = ("mse", "margin_mse", "list_net", "list_mle", "rank_net")
 TUPLE_LOSSES = ("cross_entropy", "margin_mse", "multiple_negatives_ranking", "cached_multiple_negatives_ranking")
 
 
@@ -164,7 +166,7 @@ class Training(Table):
 class Distillation(Table):
     """A teacher whose scores take the place of the labels; a student's depth is `num_hidden_layers`."""
 
-    teacher: str | None = Field(None, description="a cross-encoder (logits), or a bi-encoder (its cosine)")
+    teacher: str | None = Field(None, description="a cross-encoder, by its logits, or a bi-encoder, by its cosine")
     scale: float = Field(1.0, gt=0, description="the teacher's scores are multiplied by it")
     cache: Path | None = Field(
         None, description="file that keeps the teacher's scores; default: teacher-scores.sqlite beside the result"
@@ -180,7 +182,6 @@ class Evaluation(Table):
     folds: int = Field(5, ge=2, description="of the cross-validation")
     cross_validate_below: int = Field(300, ge=0, description="auto: fewer queries than these are few")
     max_queries: int | None = Field(None, ge=1, description="of each evaluated set, drawn by seed")
-    level: float = Field(0.95, gt=0.5, lt=1, description="of the intervals; the test's is 1 - level")
 
 
 class Calibration(Table):
@@ -197,7 +198,7 @@ class Recipe(Table):
     num_hidden_layers: int | None = Field(None, ge=1, description="cut to, or stack up to, so many layers")
     max_length: int = Field(ge=8, description="longest pair in tokens, special tokens included")
     activation: Activation | None = Field(None, description="of the scores; default: the base's own")
-    seed: int = Field(42, description="of the head, the draws, the order and the dropout")
+    seed: int = Field(42, ge=0, description="of the head, the draws, the order and the dropout")
     data: Data
     loss: Loss = Loss()
     training: Training = Training()
@@ -211,6 +212,10 @@ class Recipe(Table):
             raise ValueError("loss.name margin_mse learns a teacher's margins; name a distillation.teacher")
         if self.training.eval_steps and not self.data.dev:
             raise ValueError("training.eval_steps needs data.dev, the set to look at")
+        if self.distillation.teacher and self.loss.name not in TEACHABLE_LOSSES:
+            raise ValueError(
+                f"loss.name {self.loss.name} cannot learn a teacher's scores; take {', '.join(TEACHABLE_LOSSES)}"
+            )
         if self.loss.name in TUPLE_LOSSES and not (self.loss.num_negatives or self.loss.uses_batch):
             raise ValueError(f"loss.name {self.loss.name} compares with negatives; set loss.num_negatives above 0")
         return self

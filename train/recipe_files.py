@@ -30,7 +30,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
-    table.setdefault("data", {}).setdefault("root", str(path.resolve().parent))
+    data = table.setdefault("data", {})
+    if isinstance(data, dict):
+        data["root"] = str(path.resolve().parent / str(data.get("root", "")))
     for override in overrides:
         _apply(table, override)
     try:
@@ -91,7 +93,7 @@ def _apply(table: dict[str, Any], override: str) -> None:
     if parents == ["data"] and last in ("root", "train", "dev") and isinstance(value, str):
         value = str(Path(value).resolve())
     if parents == ["data"] and last == "guard":
-        value = [str(Path(path).resolve()) for path in ([value] if isinstance(value, str) else value)]
+        value = [str(Path(str(path)).resolve()) for path in (value if isinstance(value, list) else [value])]
     table[last] = value
 
 

@@ -6,13 +6,19 @@ from the last checkpoint, and the result is that of a run that was never stopped
 
 import hashlib
 import json
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from judgements.text_files import write_json
 from serve.errors import UsageError
+from serve.swap import locked
+from train.base import locate_base, model_digest
 from train.recipe import Recipe
 
 _RUN_FILE = "run.json"
@@ -48,8 +54,15 @@ class RunDirectory:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def open_run(out: Path, recipe: Recipe, *, force: bool) -> RunDirectory:
-    """Opens the run that will write `out`: a new one, or one that was stopped.
+def run_of(out: Path) -> RunDirectory:
+    """Where the run that will write `out` lives."""
+    out = out.resolve()
+    return RunDirectory(out.parent / f".{out.name}.crossrank-run")
+
+
+@contextmanager
+def open_run(out: Path, recipe: Recipe, *, force: bool) -> Iterator[RunDirectory]:
+    """Opens the run that will write `out`: a new one, or one that was stopped. No other process can, meanwhile.
 
     Args:
         out: the result's directory.
@@ -57,10 +70,9 @@ def open_run(out: Path, recipe: Recipe, *, force: bool) -> RunDirectory:
         force: whether the unfinished run of another recipe is thrown away.
 
     Raises:
-        UsageError: the unfinished run is another's, or the place cannot be written.
+        UsageError: the unfinished run is another's, or is being run, or the place cannot be written.
     """
-    out = out.resolve()
-    run = RunDirectory(out.parent / f".{out.name}.crossrank-run")
+    run = run_of(out)
     identity = _identity(recipe)
     try:
         known = json.loads((run.path / _RUN_FILE).read_text(encoding="utf-8"))
@@ -68,17 +80,25 @@ def open_run(out: Path, recipe: Recipe, *, force: bool) -> RunDirectory:
         known = None
     if known != identity and run.path.exists() and known is not None and not force:
         raise UsageError(
-            f"{run.path} holds an unfinished run of another recipe, of other data or other versions; finish that one, "
-            "or give --force to throw it away"
+            f"{run.path} holds an unfinished run of another recipe, of other data or models, or of other versions; "
+            "finish that one, or give --force to throw it away"
         )
     try:
-        if known != identity:
-            run.remove()
         run.path.mkdir(parents=True, exist_ok=True)
-        (run.path / _RUN_FILE).write_text(json.dumps(identity), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write to {run.path}: {error.strerror}") from None
-    return run
+    lock = locked(run.path)
+    if lock is None and os.name == "posix":
+        raise UsageError(f"{run.path} is being run by another process; wait for it, or write elsewhere")
+    try:
+        if known != identity:
+            for path in run.path.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            write_json(run.path / _RUN_FILE, identity)
+        yield run
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def _is_complete(checkpoint: Path) -> bool:
@@ -93,12 +113,17 @@ def _is_complete(checkpoint: Path) -> bool:
 def _identity(recipe: Recipe) -> dict[str, Any]:
     """What must be the same for a run to go on."""
     told = recipe.model_dump_json(exclude={"training": {"save_steps", "report_to"}})
+    data = recipe.data
+    places = [recipe.data.dev, *data.guard]
+    for source in data.train:
+        places += [source.path, source.run, Path(source.dataset) if source.dataset else None]
     files = sorted(
         (str(file), file.stat().st_size, file.stat().st_mtime_ns)
-        for source in recipe.data.train
-        for place in (source.path, source.run)
+        for place in places
         if place is not None and place.exists()
         for file in ([place] if place.is_file() else place.rglob("*"))
     )
-    digest = hashlib.sha256(json.dumps([told, files]).encode()).hexdigest()
+    scorers = [each.scorer for each in (data.negatives, *(source.negatives for source in data.train)) if each]
+    models = [model_digest(locate_base(name)) for name in (recipe.base, recipe.distillation.teacher, *scorers) if name]
+    digest = hashlib.sha256(json.dumps([told, files, models]).encode()).hexdigest()
     return {"recipe": recipe.name, "digest": digest, "tools": {tool: version(tool) for tool in _TOOLS}}

@@ -1,13 +1,14 @@
 """What is wrong with training data, found before training: rows at fault, and texts that are also held out."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from judgements.errors import JudgementsError
 from judgements.examples import Example
 from judgements.judged_set import JudgedSet
-from judgements.near_duplicates import is_near_duplicate, shingles
+from judgements.near_duplicates import NEAR, shingles
 from serve.errors import UsageError
 from train.recipe import Data
 
@@ -46,9 +47,17 @@ class Screening:
 class Screen:
     """Keeps what is held out away from what is learnt, and counts what is at fault."""
 
-    def __init__(self, data: Data, held_out: Sequence[JudgedSet]) -> None:
+    def __init__(self, data: Data, held_out: Sequence[JudgedSet], cut_out: Collection[str] = ()) -> None:
+        """Indexes what is held out.
+
+        Args:
+            data: says what happens to faults.
+            held_out: must not be learnt, nor what is nearly the same.
+            cut_out: queries that were taken out of the training data themselves, which is no fault of theirs.
+        """
         self.found = Screening()
         self._data = data
+        self._cut_out = cut_out
         self._queries = NearTexts(query for judged in held_out for query in judged.queries.values())
         self._answers = NearTexts(
             judged.corpus[doc_id]
@@ -65,6 +74,8 @@ class Screen:
 
     def passes(self, example: Example) -> bool:
         """Whether an example may be learnt from."""
+        if example.query in self._cut_out:
+            return False
         if (query := self._queries.find(example.query)) is not None:
             self.found.leaked += 1
             if self.found.leaked <= _QUOTED:
@@ -99,23 +110,25 @@ class Screen:
 class NearTexts:
     """An index of texts that finds those that another text is equal to, or nearly.
 
-    Texts are near as `judgements.near_duplicates` has it: most of their word 3-shingles in common. Only texts that
-    share a shingle are compared.
+    Texts are near where four fifths of their word 3-shingles are common to both, as `judgements.near_duplicates` has
+    it; of texts shorter than that, of their words.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = list(dict.fromkeys(texts))
+        self._sizes: list[int] = []
         self._holding: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for position, text in enumerate(self._texts):
-            for shingle in shingles(text):
+            found = shingles(text)
+            self._sizes.append(len(found))
+            for shingle in found:
                 self._holding[shingle].append(position)
 
     def find(self, text: str) -> str | None:
         """A text of the index that `text` is the same as, or nearly; None where there is none."""
-        tried: set[int] = set()
-        for shingle in shingles(text):
-            for position in self._holding.get(shingle, ()):
-                if position not in tried and is_near_duplicate(text, self._texts[position]):
-                    return self._texts[position]
-                tried.add(position)
+        found = shingles(text)
+        common = Counter(chain.from_iterable(self._holding.get(shingle, ()) for shingle in found))
+        for position, count in common.items():
+            if count >= NEAR * (len(found) + self._sizes[position] - count):
+                return self._texts[position]
         return None

@@ -10,7 +10,7 @@ from judgements.examples import Example, grouped, read_examples, to_examples
 from judgements.judged_set import JudgedSet, is_judged_set, read_judged_set
 from judgements.trec_run import ranking_from_scores, read_run
 from serve.errors import UsageError
-from train.base import open_cross_encoder
+from train.base import is_bi_encoder, open_cross_encoder
 from train.dataset import shape_of
 from train.negatives import mine_negatives
 from train.orders import Predict, predict
@@ -39,7 +39,7 @@ def examples_of(source: Source, recipe: Recipe, screen: Screen) -> Iterator[Exam
         raise UsageError(f"{source.path} is no judged set: it needs queries.jsonl, corpus.jsonl and qrels.tsv")
     else:
         found = read_examples(source.path, source.columns, screen.bad_row)
-    return filter(screen.passes, found if shape_of(recipe.loss) == "pairs" else grouped(found))
+    return filter(screen.passes, found if shape_of(recipe.loss) == "pairs" else grouped(found, screen.bad_row))
 
 
 def has_few_queries(recipe: Recipe, few: int) -> bool:
@@ -85,6 +85,8 @@ def _judged_examples(judged: JudgedSet, source: Source, recipe: Recipe) -> Itera
 def _scorer(wanted: Negatives) -> Predict | None:
     if wanted.scorer is None:
         return None
+    if is_bi_encoder(wanted.scorer):
+        raise UsageError(f"negatives.scorer: {wanted.scorer} is no cross-encoder: it has no head for a score")
     model = open_cross_encoder(wanted.scorer)
     return partial(predict, model)
 
@@ -94,8 +96,10 @@ def _dataset_records(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
 
     given = str(source.dataset)
     try:
-        if Path(given).is_dir() and (Path(given) / "state.json").is_file():
+        if (Path(given) / "state.json").is_file():
             records: Any = datasets.load_from_disk(given)
+        elif (Path(given) / "dataset_dict.json").is_file():
+            records = datasets.load_from_disk(str(Path(given) / source.split))
         else:
             records = datasets.load_dataset(given, source.name, split=source.split, revision=source.revision)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:

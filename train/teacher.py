@@ -51,27 +51,26 @@ class Teacher:
 
     def relabel(self, examples: Iterable[Example]) -> Iterator[Example]:
         """The examples with the teacher's scores, times `scale`, as labels."""
-        with closing(sqlite3.connect(self._path)) as store:
-            remaining = iter(examples)
-            while group := list(islice(remaining, _EXAMPLES_AT_ONCE)):
-                pairs = [(example.query, document) for example in group for document in example.documents]
-                scores = iter(self._scores(store, pairs))
-                for example in group:
-                    labels = tuple(self._scale * next(scores) for _ in example.documents)
-                    yield Example(example.query, example.documents, labels)
+        remaining = iter(examples)
+        while group := list(islice(remaining, _EXAMPLES_AT_ONCE)):
+            pairs = [(example.query, document) for example in group for document in example.documents]
+            scores = iter((self._scale * self.scores(pairs)).tolist())
+            for example in group:
+                yield Example(example.query, example.documents, tuple(next(scores) for _ in example.documents))
 
-    def _scores(self, store: sqlite3.Connection, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    def scores(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        """The teacher's scores of pairs, computed or remembered; float32, shape [len(pairs)]."""
         keys = [self._key(pair) for pair in pairs]
         known: dict[bytes, float] = {}
-        for key in keys:
-            known.update(store.execute("SELECT pair, score FROM scores WHERE pair = ?", (key,)))
-        missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in known}
-        if missing:
-            found = dict(zip(missing, map(float, self._score(list(missing.values()))), strict=True))
-            with store:
+        with closing(sqlite3.connect(self._path)) as store, store:
+            for key in keys:
+                known.update(store.execute("SELECT pair, score FROM scores WHERE pair = ?", (key,)))
+            missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in known}
+            if missing:
+                found = dict(zip(missing, map(float, self._score(list(missing.values()))), strict=True))
                 store.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", found.items())
-            known |= found
-        return [known[key] for key in keys]
+                known |= found
+        return np.array([known[key] for key in keys], dtype=np.float32)
 
     def _key(self, pair: tuple[str, str]) -> bytes:
         query, document = (text.encode() for text in pair)

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from judgements.significance import Interval, paired_bootstrap, paired_randomisation
-from train.evaluate import Evaluation
+from judgements.significance import Interval
+from train.evaluate import MEASURE, Evaluation
 
-MEASURE = "nDCG@10"
+Outcome: TypeAlias = Literal["better", "worse", "no evidence"]
+
+_OUTCOMES: dict[int, Outcome] = {1: "better", 0: "no evidence", -1: "worse"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Verdict:
         setbacks: a sentence for each set, or baseline, on which it is significantly worse.
     """
 
-    outcome: Literal["better", "worse", "no evidence"]
+    outcome: Outcome
     reference: str
     difference: Interval
     p_value: float
@@ -76,42 +78,25 @@ def judge(
     evaluation: Evaluation,
     reference: str,
     *,
-    level: float = 0.95,
     folds: int | None = None,
     guards: Mapping[str, tuple[Evaluation, str]] | None = None,
 ) -> Verdict:
-    """Judges the first system of an evaluation against the model before training.
+    """Judges the first system of an evaluation against the model before training; see `Comparison` for the method.
 
-    It is better, or worse, where the paired randomisation test over queries says so at 1 - `level` and the bootstrap
-    interval at `level` excludes zero; for very few queries either alone says so too readily. Being significantly
-    worse than BM25, or than the reference of a guard set, is a setback.
+    Being significantly worse than BM25, or than the reference of a guard set, is a setback.
 
     Args:
         evaluation: of the held-out set.
         reference: a system of it.
-        level: of test and interval.
         folds: of the cross-validation that gave it.
         guards: other held-out sets with their references.
     """
-    difference, p_value, sign = _compare(evaluation, reference, level)
+    found = evaluation.compare(reference)
     setbacks = []
-    if reference != "BM25" and _compare(evaluation, "BM25", level)[2] < 0:
+    if reference != "BM25" and evaluation.compare("BM25").sign < 0:
         setbacks.append("BM25's order is better still")
     for name, (guard, other) in (guards or {}).items():
-        gap, _, worse = _compare(guard, other, level)
-        if worse < 0:
-            setbacks.append(f"worse on {name} by {-gap.mean:.3f}")
-    outcome: Literal["better", "worse", "no evidence"] = (
-        "better" if sign > 0 else "worse" if sign < 0 else "no evidence"
-    )
-    return Verdict(outcome, reference, difference, p_value, evaluation.queries, folds, setbacks)
-
-
-def _compare(evaluation: Evaluation, other: str, level: float) -> tuple[Interval, float, int]:
-    """Interval, p-value, and 1 or -1 where the difference is significant."""
-    first = next(iter(evaluation.per_query))
-    values = evaluation.per_query[first][MEASURE], evaluation.per_query[other][MEASURE]
-    gap = paired_bootstrap(*values, level=level)
-    p_value = paired_randomisation(*values)
-    significant = gap.excludes_zero and p_value < 1 - level
-    return gap, p_value, (1 if gap.mean > 0 else -1) if significant else 0
+        on_guard = guard.compare(other)
+        if on_guard.sign < 0:
+            setbacks.append(f"worse on {name} by {-on_guard.gap.mean:.3f}")
+    return Verdict(_OUTCOMES[found.sign], reference, found.gap, found.p_value, evaluation.queries, folds, setbacks)

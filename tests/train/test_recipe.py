@@ -44,6 +44,10 @@ def test_overrides_take_toml_values_and_bare_words(recipe: Path) -> None:
         ("loss.name=hinge", "loss.name: "),
         ("base", "write it as key=value"),
         ("name.x=1", "name is not a table"),
+        ("seed=-1", "seed: "),
+        ("data=x", "data: "),
+        ("distillation.teacher=t", "binary_cross_entropy cannot learn a teacher's scores; take mse, margin_mse"),
+        ("loss.name=margin_mse", "name a distillation.teacher"),
         ("name=../escape", "name: "),
     ],
 )
@@ -79,3 +83,11 @@ def test_the_two_named_cases_say_what_they_must() -> None:
     assert (two.training.per_device_train_batch_size, two.training.num_train_epochs) == (8, 3)
     assert (two.training.learning_rate, two.training.warmup_ratio) == (5e-5, 0)
     assert (two.training.lr_scheduler_type, two.training.fp16) == ("linear", True)
+
+
+def test_places_in_a_recipe_start_at_its_root_and_overrides_where_one_is(recipe: Path, tmp_path: Path) -> None:
+    recipe.write_text(recipe.read_text().replace("[data]", '[data]\nroot = "deeper"'))
+    loaded = load_recipe(recipe, ["data.guard=5", "data.dev="])
+    assert loaded.data.train[0].path == tmp_path / "deeper" / "rows.jsonl"
+    assert loaded.data.guard == (Path.cwd() / "5",)
+    assert loaded.data.dev is None

