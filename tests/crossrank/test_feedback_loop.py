@@ -37,6 +37,7 @@ def answers(target: str, judged: JudgedSet) -> Ranking:
 
 
 @pytest.mark.verify
+@pytest.mark.timeout(600)
 def test_ratings_reach_the_order(trained: Path, ranker: Path, tmp_path: Path) -> None:
     judged = read_judged_set(HELDOUT)
     store, rows, better = tmp_path / "feedback.db", tmp_path / "ratings.jsonl", tmp_path / "better"
@@ -57,7 +58,7 @@ def test_ratings_reach_the_order(trained: Path, ranker: Path, tmp_path: Path) ->
     assert report["from_ratings"] == RATINGS == len(list(read_examples(rows)))
     (tmp_path / "recipe.toml").write_text(
         f'name = "rated"\nbase = "{trained}"\nmax_length = 96\n[data]\ntrain = "ratings.jsonl"\n'
-        '[training]\nnum_train_epochs = 12\nlearning_rate = 1e-4\nper_device_train_batch_size = 8\nreport_to = "none"\n'
+        '[training]\nnum_train_epochs = 6\nlearning_rate = 1e-4\nper_device_train_batch_size = 8\nreport_to = "none"\n'
     )
     trained_report = json.loads(crossrank("train", str(tmp_path / "recipe.toml"), "--out", str(better), "--json"))
     assert trained_report["verdict"]["folds"] == 5
