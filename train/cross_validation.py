@@ -1,14 +1,18 @@
 """Cross-validation grouped by query: what a training on so little data does for queries that it has not seen."""
 
 import json
-import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import GroupKFold
+
 from judgements.examples import Example
-from judgements.near_duplicates import is_near_duplicate
+from judgements.near_duplicates import NearDuplicates
 from judgements.text_files import write_json
 from judgements.trec_run import Run
 from serve.errors import UsageError
@@ -48,7 +52,7 @@ def cross_validate(
         UsageError: there are too few queries to divide, or a fold holds nothing to learn from.
     """
     queries = list(dict.fromkeys(example.query for _, part in parts for example in part))
-    folds = deal(queries, recipe.evaluation.folds, recipe.seed)
+    folds = folds_of(queries, recipe.evaluation.folds, recipe.seed)
     if len(folds) < 2:
         raise UsageError("data.train: all queries are one, or nearly; there is nothing to hold out, so name data.dev")
     done: list[Run] = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else []
@@ -76,21 +80,19 @@ def cross_validate(
     return {query_id: scores for run in done for query_id, scores in run.items()}, len(folds)
 
 
-def deal(queries: Sequence[str], folds: int, seed: int) -> list[list[str]]:
-    """Deals queries into folds of like size; those that are nearly the same stay together.
+def folds_of(queries: Sequence[str], folds: int, seed: int) -> list[list[str]]:
+    """Divides queries into folds of like size; those that are nearly the same stay together.
 
     Args:
         queries: each once.
         folds: how many; fewer where there are fewer different queries.
         seed: of the shuffle.
     """
-    groups: list[list[str]] = []
-    for query in queries:
-        near = [group for group in groups if any(is_near_duplicate(query, other) for other in group)]
-        groups = [group for group in groups if group not in near]
-        groups.append([other for group in near for other in group] + [query])
-    random.Random(seed).shuffle(groups)
-    dealt: list[list[str]] = [[] for _ in range(min(folds, len(groups)))]
-    for group in sorted(groups, key=len, reverse=True):
-        min(dealt, key=len).extend(group)
-    return dealt
+    index = NearDuplicates(queries)
+    near = [(place, other) for place, query in enumerate(queries) for other in index.find(query)]
+    edges = coo_matrix((np.ones(len(near)), np.array(near).T), shape=(len(queries), len(queries)))
+    number, groups = connected_components(edges, directed=False)
+    if number < 2:
+        return [list(queries)]
+    split = GroupKFold(min(folds, number), shuffle=True, random_state=seed).split(queries, groups=groups)
+    return [[queries[place] for place in held_out] for _, held_out in split]

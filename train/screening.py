@@ -1,14 +1,12 @@
 """What is wrong with training data, found before training: rows at fault, and texts that are also held out."""
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 
 from judgements.errors import JudgementsError
 from judgements.examples import Example
 from judgements.judged_set import JudgedSet
-from judgements.near_duplicates import NEAR, shingles
+from judgements.near_duplicates import NearDuplicates
 from serve.errors import UsageError
 from train.recipe import Data
 
@@ -58,8 +56,8 @@ class Screen:
         self.found = Screening()
         self._data = data
         self._cut_out = cut_out
-        self._queries = NearTexts(query for judged in held_out for query in judged.queries.values())
-        self._answers = NearTexts(
+        self._queries = NearDuplicates(query for judged in held_out for query in judged.queries.values())
+        self._answers = NearDuplicates(
             judged.corpus[doc_id]
             for judged in held_out
             for query_id in judged.queries
@@ -76,13 +74,13 @@ class Screen:
         """Whether an example may be learnt from."""
         if example.query in self._cut_out:
             return False
-        if (query := self._queries.find(example.query)) is not None:
+        if (near := next(self._queries.find(example.query), None)) is not None:
             self.found.leaked += 1
             if self.found.leaked <= _QUOTED:
-                self.found.leaks.append(f"{example.query[:80]!r} is held out as {query[:80]!r}")
+                self.found.leaks.append(f"{example.query[:80]!r} is held out as {self._queries.texts[near][:80]!r}")
             return False
         relevant = [text for text, label in zip(example.documents, example.labels, strict=True) if label > 0]
-        self.found.seen_answers += any(self._answers.find(text) is not None for text in relevant)
+        self.found.seen_answers += any(True for text in relevant for _ in self._answers.find(text))
         return True
 
     def check(self, *, nothing_left: bool = False) -> None:
@@ -105,30 +103,3 @@ class Screen:
                 f"{found.leaked} training examples ask what is held out, or nearly{left}: {found.leaks[0]}; hold out "
                 "other queries"
             )
-
-
-class NearTexts:
-    """An index of texts that finds those that another text is equal to, or nearly.
-
-    Texts are near where four fifths of their word 3-shingles are common to both, as `judgements.near_duplicates` has
-    it; of texts shorter than that, of their words.
-    """
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        self._texts = list(dict.fromkeys(texts))
-        self._sizes: list[int] = []
-        self._holding: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        for position, text in enumerate(self._texts):
-            found = shingles(text)
-            self._sizes.append(len(found))
-            for shingle in found:
-                self._holding[shingle].append(position)
-
-    def find(self, text: str) -> str | None:
-        """A text of the index that `text` is the same as, or nearly; None where there is none."""
-        found = shingles(text)
-        common = Counter(chain.from_iterable(self._holding.get(shingle, ()) for shingle in found))
-        for position, count in common.items():
-            if count >= NEAR * (len(found) + self._sizes[position] - count):
-                return self._texts[position]
-        return None

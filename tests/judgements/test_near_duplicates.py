@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judgements.near_duplicates import is_near_duplicate, similarity
+from judgements.near_duplicates import NearDuplicates, is_near_duplicate, similarity
 
 TEXTS = st.text(alphabet="ab cD\n\té!", max_size=15)
 
@@ -30,3 +30,13 @@ def test_the_threshold_is_inclusive() -> None:
     assert not is_near_duplicate(text, f"{text} and", threshold=0.91)
     assert is_near_duplicate(text, f"{text} and")
     assert not is_near_duplicate("one two three", "four five six")
+
+
+WORDY = st.lists(st.sampled_from(["a", "b", "B", "c", "?"]), max_size=8).map(" ".join)
+
+
+@given(st.lists(WORDY, max_size=8), WORDY)
+def test_the_index_finds_what_a_comparison_of_all_finds(texts: list[str], text: str) -> None:
+    found = list(NearDuplicates(texts).find(text))
+    assert len(found) == len(set(found))
+    assert set(found) == {place for place, other in enumerate(texts) if is_near_duplicate(text, other)}

@@ -9,7 +9,7 @@ from judgements.examples import Example
 from judgements.judged_set import JudgedSet, read_judged_set, write_judged_set
 from serve.errors import UsageError
 from train.recipe import Loss, Recipe
-from train.screening import NearTexts, Screen
+from train.screening import Screen
 from train.sources import examples_of, has_few_queries
 
 WORDS = ("read", "write", "file", "path", "sort", "list", "tree", "node", "date", "parse")
@@ -123,14 +123,6 @@ def test_what_is_held_out_is_not_learnt(judged: Path, tmp_path: Path) -> None:
     _, screen = examples(recipe(judged), held_out)
     with pytest.raises(UsageError, match="10 training examples ask what is held out, or nearly, and no other is left"):
         screen.check(nothing_left=True)
-
-
-def test_near_texts_are_found() -> None:
-    index = NearTexts(["how do I parse an ISO date in Python 3", "sort", "?!"])
-    assert index.find("How do I  parse an ISO date in python 3 ") is not None
-    assert index.find("how do i parse an iso date in python") == "how do I parse an ISO date in Python 3"
-    assert index.find("how do I cook rice in Python 3") is None
-    assert (index.find("sort"), index.find("?!"), index.find("!?")) == ("sort", "?!", None)
 
 
 def test_queries_are_counted_no_further_than_needed(judged: Path, tmp_path: Path) -> None:

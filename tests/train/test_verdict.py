@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from judgements.examples import Example
 from judgements.near_duplicates import is_near_duplicate
 from judgements.significance import paired_randomisation
-from train.cross_validation import deal
+from train.cross_validation import folds_of
 from train.evaluate import Evaluation
 from train.held_out import from_examples, hold_out, measure
 from train.verdict import judge
@@ -88,10 +88,10 @@ WORDS = st.lists(st.sampled_from(["read", "file", "date", "tree"]), min_size=1, 
 
 @given(st.lists(WORDS, min_size=1, max_size=20, unique=True), st.integers(2, 6), st.integers(0, 3))
 def test_folds_hold_every_query_once_and_keep_near_ones_together(queries: list[str], folds: int, seed: int) -> None:
-    dealt = deal(queries, folds, seed)
+    dealt = folds_of(queries, folds, seed)
     assert sorted(query for fold in dealt for query in fold) == sorted(queries)
     assert all(dealt) and len(dealt) <= folds
-    assert dealt == deal(queries, folds, seed)
+    assert dealt == folds_of(queries, folds, seed)
     place = {query: number for number, fold in enumerate(dealt) for query in fold}
     for a in queries:
         for b in queries:
