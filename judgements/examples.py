@@ -11,7 +11,7 @@ A record has one of three forms; other columns are ignored.
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from judgements.errors import JudgementsError
@@ -25,11 +25,20 @@ _NEGATIVE = re.compile(r"negative(_[0-9]+)?")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A query and documents; `labels` in [0, 1], one for each document, 1 for what answers fully."""
+    """A query and documents; `labels` in [0, 1], one for each document, 1 for what answers fully.
+
+    `where` is the file and line that it comes from, where it comes from one; it makes no difference.
+    """
 
     query: str
     documents: tuple[str, ...]
     labels: tuple[float, ...]
+    where: str = field(default="", compare=False)
+
+    @property
+    def is_row(self) -> bool:
+        """Whether it is a row of a file."""
+        return bool(self.where) and len(self.documents) == 1
 
 
 def read_examples(path: Path, columns: Mapping[str, str] | None = None, on_bad: OnBad = raise_it) -> Iterator[Example]:
@@ -120,12 +129,12 @@ def _example(where: str, record: Mapping[str, object]) -> tuple[Example, bool | 
     if "document" in record:
         query, document = _text(where, record, "query"), _text(where, record, "document")
         column, value = _rating(where, record)
-        return Example(query, (document,), (_to_label(where, column, value),)), column == "label"
+        return Example(query, (document,), (_to_label(where, column, value),), where), column == "label"
     if "positive" in record:
         query, positive = _text(where, record, "query"), _text(where, record, "positive")
         names = [name for name in record if _NEGATIVE.fullmatch(name) and record[name] not in (None, "")]
         negatives = [_text(where, record, name) for name in names]
-        return Example(query, (positive, *negatives), (1.0, *(0.0 for _ in negatives))), None
+        return Example(query, (positive, *negatives), (1.0, *(0.0 for _ in negatives)), where), None
     if "documents" in record:
         return _list(where, record), None
     raise JudgementsError(
@@ -146,7 +155,7 @@ def _list(where: str, record: Mapping[str, object]) -> Example:
     if len(set(documents)) < len(documents):
         raise JudgementsError(f"{where}: a text of 'documents' occurs twice; keep one.")
     query = _text(where, record, "query")
-    return Example(query, tuple(documents), tuple(_to_label(where, "label", label) for label in labels))
+    return Example(query, tuple(documents), tuple(_to_label(where, "label", label) for label in labels), where)
 
 
 def _text(where: str, record: Mapping[str, object], column: str) -> str:

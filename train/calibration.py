@@ -108,8 +108,14 @@ def reliability(probabilities: Floats, labels: Floats) -> tuple[Bin, ...]:
 
 
 def expected_calibration_error(bins: Sequence[Bin]) -> float:
-    """The mean distance of what was predicted from what was observed, weighted by the bins' pairs (Naeini et al.)."""
+    """The mean distance of what was predicted from what was observed, weighted by the bins' pairs (Naeini et al.).
+
+    Raises:
+        ValueError: there are no pairs.
+    """
     total = sum(entry.count for entry in bins)
+    if not total:
+        raise ValueError("no pairs to take the calibration error of; give at least one.")
     return sum(entry.count * abs(entry.predicted - entry.observed) for entry in bins) / total
 
 

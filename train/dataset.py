@@ -1,4 +1,4 @@
-"""Examples to the dataset that a loss learns from, on disk: memory does not grow with it."""
+"""Examples to the dataset that a loss learns from, on disk and memory-mapped."""
 
 import json
 import random
@@ -34,15 +34,14 @@ class TrainingSet:
             lists.
         pairs: (query, document) in it, to the nearest where a source is taken in part.
         useless: lists without a difference, and relevant documents without a negative, that were left out.
-        repeated: pairs that were there already, with the same label, and were left out.
-        contradicting: the same, with another label; of each source.
+        repeated: for each source, the places of its pairs, in the order of all sources' pairs, that were there before
+            and are left out, whatever their label.
     """
 
     dataset: Dataset
     pairs: int
-    useless: int = 0
-    repeated: int = 0
-    contradicting: tuple[int, ...] = ()
+    useless: int
+    repeated: tuple[tuple[int, ...], ...]
 
 
 def shape_of(loss: Loss) -> Shape:
@@ -53,7 +52,7 @@ def shape_of(loss: Loss) -> Shape:
 def write_training_set(
     parts: Iterable[tuple[float, Iterable[Example]]], loss: Loss, directory: Path, *, scored: bool = False
 ) -> None:
-    """Writes examples as Arrow files for `open_training_set`; nothing of them is kept in memory.
+    """Writes examples as Arrow files for `open_training_set`; memory keeps eight bytes of each pair.
 
     Args:
         parts: the weight of each source, and its examples.
@@ -80,19 +79,11 @@ def write_training_set(
         raise UsageError(f"data.train: no example is left to learn from{why}")
     if writer.shape == "pairs" and writer.lowest == writer.highest:
         raise UsageError(f"data.train: all {writer.pairs} rows have the same label; a ranker learns from differences")
-    repeats = writer.seen.repeats()
-    told = {
-        "sources": sources,
-        "pairs": writer.pairs,
-        "useless": writer.useless,
-        "repeated": len(repeats.same),
-        "contradicting": [
-            sum(source["first"] <= place < source["first"] + source["rows"] for place in repeats.contradicting)
-            for source in sources
-        ],
-        "left_out": sorted(repeats.same + repeats.contradicting),
-    }
-    write_json(directory / _SET_FILE, told)
+    repeated = writer.seen.repeated()
+    for source in sources:
+        end = source["first"] + source["rows"]
+        source["repeated"] = [place for place in repeated if source["first"] <= place < end]
+    write_json(directory / _SET_FILE, {"sources": sources, "pairs": writer.pairs, "useless": writer.useless})
 
 
 def is_training_set(directory: Path) -> bool:
@@ -111,7 +102,7 @@ def open_training_set(directory: Path, seed: int) -> TrainingSet:
     draw = random.Random(seed)
     mixed: list[Dataset] = []
     for source in told["sources"]:
-        left_out = {place - source["first"] for place in told["left_out"]}
+        left_out = {place - source["first"] for place in source["repeated"]}
         part = Dataset.from_file(str(directory / source["file"])) if source["rows"] else None
         if part and left_out:
             part = part.select([row for row in range(len(part)) if row not in left_out])
@@ -123,8 +114,8 @@ def open_training_set(directory: Path, seed: int) -> TrainingSet:
             mixed.append(part.select(sorted(draw.sample(range(len(part)), rest))))
     dataset = concatenate_datasets(mixed)
     pairs_of_a_row = told["pairs"] / sum(source["rows"] for source in told["sources"])
-    pairs = round(len(dataset) * pairs_of_a_row)
-    return TrainingSet(dataset, pairs, told["useless"], told["repeated"], tuple(told["contradicting"]))
+    repeated = tuple(tuple(source["repeated"]) for source in told["sources"])
+    return TrainingSet(dataset, round(len(dataset) * pairs_of_a_row), told["useless"], repeated)
 
 
 def pairs_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -165,7 +156,7 @@ class _Writer:
             for document, label in zip(example.documents, example.labels, strict=True):
                 self.lowest, self.highest = min(self.lowest, label), max(self.highest, label)
                 self.pairs += 1
-                self.seen.add(example.query, document, label)
+                self.seen.add(example.query, document)
                 yield {"query": example.query, "document": document, "label": label}
         elif self.shape == "tuples":
             yield from self._tuples(example)

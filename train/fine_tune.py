@@ -31,7 +31,7 @@ QUALITY = "eval_ndcg@10"
 # EX_TEMPFAIL of sysexits.h: try again, and it goes on.
 _STOPPED = 75
 
-# (step, steps, mean loss since the last report, nDCG@10 of the last look at the dev set)
+# (step, steps, mean loss since the last report, nDCG@10 of the last evaluation on the dev set)
 Progress = Callable[[int, int, float, float | None], None]
 
 
@@ -70,7 +70,7 @@ def fine_tune(
     *,
     resumable: bool = True,
     progress: Progress = lambda step, steps, loss, quality: None,
-    look: Callable[[], float] | None = None,
+    evaluate: Callable[[], float] | None = None,
     stop_after: float | None = None,
 ) -> History:
     """Trains `model` in place with `CrossEncoderTrainer`, from the run's last checkpoint where there is one.
@@ -82,7 +82,7 @@ def fine_tune(
         run: where the checkpoints and TensorBoard's files go.
         resumable: whether there are checkpoints, and signals to stop at one; else there are no curves either.
         progress: called at the first step and then every `logging_steps`.
-        look: gives nDCG@10 of the dev set; called every `eval_steps`.
+        evaluate: gives nDCG@10 of the dev set; called every `eval_steps`.
         stop_after: seconds after which a checkpoint is written and the run stopped; SIGTERM and SIGINT do the same.
             Of several processes none can stop for all: there neither has an effect.
 
@@ -117,7 +117,7 @@ def fine_tune(
     )
     # Of several GPUs, one process uses one: what the losses ask of a model, DataParallel does not have.
     arguments._n_gpu = min(arguments.n_gpu, 1)
-    recorder = _Recorder(progress, look, wanted.eval_steps, stop_after)
+    recorder = _Recorder(progress, evaluate, wanted.eval_steps, stop_after)
     trainer = CrossEncoderTrainer(
         model=model,
         args=arguments,
@@ -162,16 +162,16 @@ def _is_installed(package: str) -> bool:
 
 
 class _Recorder(TrainerCallback):
-    """Tells how it goes, looks at the dev set, and stops when it is time."""
+    """Tells how it goes, evaluates on the dev set, and stops when it is time."""
 
     def __init__(
-        self, progress: Progress, look: Callable[[], float] | None, every: int | None, stop_after: float | None
+        self, progress: Progress, evaluate: Callable[[], float] | None, every: int | None, stop_after: float | None
     ) -> None:
         self.before = 0.0
         self.stopping = False
         self.log: Callable[[dict[str, float]], None] = lambda logs: None
         self._progress = progress
-        self._look, self._every = look, every
+        self._evaluate, self._every = evaluate, every
         self._stop_after = stop_after
         self._started = time.monotonic()
         self._quality: float | None = None
@@ -185,8 +185,8 @@ class _Recorder(TrainerCallback):
             self._progress(state.global_step, state.max_steps, logs["loss"], self._quality)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        if self._look and self._every and state.global_step % self._every == 0 and state.is_world_process_zero:
-            self._quality = self._look()
+        if self._evaluate and self._every and state.global_step % self._every == 0 and state.is_world_process_zero:
+            self._quality = self._evaluate()
             due = control.should_log
             self.log({QUALITY: self._quality})
             control.should_log = due  # which the log above has taken for itself

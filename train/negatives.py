@@ -57,7 +57,7 @@ def mine_negatives(
         if score:
             kept = _scored(judged, query_id, sorted(set(chain.from_iterable(near for near, _ in found))), wanted, score)
             found = [
-                (sorted(set(near) & kept.keys(), key=lambda doc_id: -kept[doc_id]), number)
+                (sorted(kept.keys() & set(near), key=lambda doc_id: (-kept[doc_id], doc_id)), number)
                 if wanted.hardest
                 else ([doc_id for doc_id in near if doc_id in kept], number)
                 for near, number in found

@@ -24,7 +24,7 @@ from train.fine_tune import Progress, fine_tune
 from train.held_out import HeldOut, Measured, from_examples, measure
 from train.model_card import describe
 from train.orders import predict, score_candidates
-from train.preparation import Step, cross_validates, open_held_out_sets, open_teacher, prepare
+from train.preparation import Basis, Step, basis_of, open_held_out_sets, open_teacher, prepare
 from train.recipe import Recipe
 from train.result import TrainingReport, write_result
 from train.run_directory import RunDirectory, open_run, run_of
@@ -73,11 +73,12 @@ def train(
         return None
     if processes.count() > 1 and stop_after:
         raise UsageError("several processes cannot be stopped by the clock; leave --stop-after out")
-    if processes.count() > 1 and cross_validates(recipe):
+    basis = basis_of(recipe)
+    if processes.count() > 1 and basis == "cross_validation":
         raise UsageError("cross-validation is for one process; name data.dev, or set evaluation.without_dev")
     with new_directory(out, force=force) as directory, open_run(out, recipe, force=force) as run:
         try:
-            report = _run(recipe, out, run, directory, stop_after, step, progress)
+            report = _run(recipe, out, basis, run, directory, stop_after, step, progress)
         except (UsageError, JudgementsError):
             if run.checkpoint() is None:
                 run.remove()  # there is nothing to go on from
@@ -89,6 +90,7 @@ def train(
 def _run(
     recipe: Recipe,
     out: Path,
+    basis: Basis,
     run: RunDirectory,
     directory: Path,
     stop_after: float | None,
@@ -96,11 +98,11 @@ def _run(
     progress: Progress,
 ) -> TrainingReport:
     step("read the judgements")
-    dev, guards = open_held_out_sets(recipe, step)
+    dev, guards = open_held_out_sets(recipe, basis, step)
     held_out = [*([dev] if dev else []), *guards]
     teacher = open_teacher(recipe, out)
     examples, screening = prepare(recipe, run, dev, guards, teacher, step)
-    measured = _cross_validated(recipe, run, guards, teacher, step) if cross_validates(recipe) else None
+    measured = _cross_validated(recipe, run, guards, teacher, step) if basis == "cross_validation" else None
     step(f"open {recipe.base}")
     model = open_base(recipe)
     describe(model, recipe)
@@ -109,8 +111,8 @@ def _run(
         held.order_before(model, recipe, run.path / f"before-{held.name}.json", teacher)
     step(f"train on {examples.pairs} pairs, {usable_precision(recipe.training)}")
     processes.wait_for_all()
-    look = partial(_quality, dev, model) if dev and recipe.training.eval_steps else None
-    history = fine_tune(model, examples, recipe, run, progress=progress, look=look, stop_after=stop_after)
+    evaluated = partial(_quality, dev, model) if dev and recipe.training.eval_steps else None
+    history = fine_tune(model, examples, recipe, run, progress=progress, evaluate=evaluated, stop_after=stop_after)
     if held_out:
         step("order what is held out with the tuned model")
     measured = _measured(dev, model) if dev else measured

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,20 +20,13 @@ _DPI = 110
 _WIDTH = 7.5
 
 
-class HasLosses(Protocol):
-    """A history of training: (step, mean loss, learning rate)."""
-
-    @property
-    def losses(self) -> Sequence[tuple[int, float, float]]: ...
-
-
-def plot_loss(history: HasLosses, path: Path) -> None:
-    """Draws loss and learning rate over the steps, one above the other."""
+def plot_loss(losses: Sequence[tuple[int, float, float]], path: Path) -> None:
+    """Draws loss and learning rate, each after its step in `losses`, one above the other."""
     figure = Figure(figsize=(_WIDTH, 4.2), layout="constrained")
     upper, lower = figure.subplots(2, sharex=True, height_ratios=(3, 1))
-    steps = [step for step, _, _ in history.losses]
-    _line(upper, steps, [loss for _, loss, _ in history.losses], _BLUE)
-    _line(lower, steps, [rate for _, _, rate in history.losses], _GREY)
+    steps = [step for step, _, _ in losses]
+    _line(upper, steps, [loss for _, loss, _ in losses], _BLUE)
+    _line(lower, steps, [rate for _, _, rate in losses], _GREY)
     upper.set(ylabel="loss", ylim=(0, None))
     lower.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
     lower.ticklabel_format(axis="y", scilimits=(-2, 3))

@@ -1,12 +1,14 @@
 """What a run learns from and what it is judged on: read, screened, and written for the loss."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from judgements.errors import JudgementsError
+from judgements.examples import Example
 from judgements.text_files import write_json
 from serve.errors import UsageError
 from train.dataset import TrainingSet, is_training_set, open_training_set, write_training_set
@@ -20,10 +22,31 @@ from train.teacher import CACHE_FILE, Teacher
 _SCREENING_FILE = "screening.json"
 
 Step = Callable[[str], None]
+Basis: TypeAlias = Literal["dev", "cross_validation", "hold_out", "none"]
 
 
-def open_held_out_sets(recipe: Recipe, step: Step) -> tuple[HeldOut | None, list[HeldOut]]:
+def basis_of(recipe: Recipe) -> Basis:
+    """What the verdict rests on; may read the data as far as it takes to see that the queries are many.
+
+    Raises:
+        UsageError: no such data.
+        judgements.errors.JudgementsError: the data are at fault.
+    """
+    wanted = recipe.evaluation
+    if recipe.data.dev:
+        return "dev"
+    if wanted.without_dev != "auto":
+        return wanted.without_dev
+    return "cross_validation" if has_few_queries(recipe, wanted.cross_validate_below) else "hold_out"
+
+
+def open_held_out_sets(recipe: Recipe, basis: Basis, step: Step) -> tuple[HeldOut | None, list[HeldOut]]:
     """The set that the verdict is on, None where that is found by cross-validation or not at all, and the guards.
+
+    Args:
+        recipe: names the sets.
+        basis: of the verdict.
+        step: called where nothing can be held out.
 
     Raises:
         UsageError: one of them cannot be used.
@@ -34,7 +57,7 @@ def open_held_out_sets(recipe: Recipe, step: Step) -> tuple[HeldOut | None, list
     dev = None
     if recipe.data.dev:
         dev = open_held_out(recipe.data.dev, limit, recipe.seed)
-    elif _holds_out(recipe):
+    elif basis == "hold_out":
         screen = Screen(recipe.data, [guard.judged for guard in guards])
         examples = chain.from_iterable(examples_of(source, recipe, screen) for source in recipe.data.train)
         try:
@@ -45,20 +68,6 @@ def open_held_out_sets(recipe: Recipe, step: Step) -> tuple[HeldOut | None, list
     if len(set(names)) < len(names):
         raise UsageError("two sets that are held out have one name, by which reports go; rename one")
     return dev, guards
-
-
-def _holds_out(recipe: Recipe) -> bool:
-    """Whether a fifth of the queries is held out, where there is no dev set."""
-    wanted = recipe.evaluation
-    if wanted.without_dev == "auto":
-        return not has_few_queries(recipe, wanted.cross_validate_below)
-    return wanted.without_dev == "hold_out"
-
-
-def cross_validates(recipe: Recipe) -> bool:
-    """Whether the verdict comes from folds."""
-    without = recipe.evaluation.without_dev
-    return recipe.data.dev is None and without != "none" and not _holds_out(recipe)
 
 
 def open_teacher(recipe: Recipe, out: Path) -> Teacher | None:
@@ -100,7 +109,14 @@ def prepare(
     screen = Screen(recipe.data, [held.judged for held in (*([dev] if dev else []), *guards)], cut_out)
     screening = _screened(recipe, run, screen, teacher, step)
     examples = open_training_set(run.data, recipe.seed)
-    _check(examples, recipe, step)
+    if recipe.data.bad_rows == "refuse" and (slip := _repeated_row(recipe, screen, examples)) is not None:
+        raise UsageError(slip)
+    for count, what in (
+        (sum(map(len, examples.repeated)), "rows repeat the query and document of an earlier one and were left out"),
+        (examples.useless, "lists without a difference, or relevant documents without a negative, were left out"),
+    ):
+        if count:
+            step(f"{count} {what}")
     return examples, screening
 
 
@@ -125,23 +141,30 @@ def _screened(recipe: Recipe, run: RunDirectory, screen: Screen, teacher: Teache
     return screen.found
 
 
-def _check(examples: TrainingSet, recipe: Recipe, step: Step) -> None:
-    """Says what was left out of the training set, and ends where the recipe does not want that."""
-    # Judged sets may hold a text under two ids; only in rows is it somebody's slip.
-    slips = sum(
-        count
-        for source, count in zip(recipe.data.train, examples.contradicting, strict=True)
-        if source.path is None or source.path.is_file()
+def _repeated_row(recipe: Recipe, screen: Screen, examples: TrainingSet) -> str | None:
+    """Quotes the first row that repeats another one; the data are read again for that.
+
+    Only in rows is that somebody's slip: triples repeat their relevant document, and judged sets may hold a text under
+    two ids.
+    """
+
+    def pairs() -> Iterator[tuple[Example, str, float]]:
+        for source in recipe.data.train:
+            for example in examples_of(source, recipe, screen):
+                for document, label in zip(example.documents, example.labels, strict=True):
+                    yield example, document, label
+
+    places = set(chain.from_iterable(examples.repeated))
+    if not places:
+        return None
+    slips = [found for place, found in enumerate(pairs()) if place in places and found[0].is_row]
+    if not slips:
+        return None
+    example, document, label = slips[0]
+    first, _, first_label = next(found for found in pairs() if (found[0].query, found[1]) == (example.query, document))
+    advice = "drop one of the two" if label == first_label else "their labels contradict; keep the right one"
+    rest = f" ({len(slips)} rows repeat earlier ones in all)" if len(slips) > 1 else ""
+    return (
+        f"{example.where}: the same query and document as {first.where}; {advice}{rest}; data.bad_rows=skip keeps the "
+        "first ones"
     )
-    if slips and recipe.data.bad_rows == "refuse":
-        raise UsageError(
-            f"data.train: {slips} rows give a query and document of an earlier row another label; "
-            "keep the right ones, or go on with the first ones by data.bad_rows=skip"
-        )
-    for count, what in (
-        (sum(examples.contradicting), "rows contradict the label of an earlier one and were left out"),
-        (examples.repeated, "rows repeat an earlier one and were left out"),
-        (examples.useless, "lists without a difference, or relevant documents without a negative, were left out"),
-    ):
-        if count:
-            step(f"{count} {what}")

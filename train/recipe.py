@@ -151,7 +151,7 @@ class Training(Table):
     bf16: bool = Field(False, description="on a GPU or a CPU that has it; else the run is in fp32 and says so")
     logging_steps: int = Field(10, ge=1, description="steps between two reports of the loss")
     save_steps: int = Field(500, ge=1, description="steps between two checkpoints, from which a killed run goes on")
-    eval_steps: int | None = Field(None, ge=1, description="steps between two looks at nDCG@10 of the dev set")
+    eval_steps: int | None = Field(None, ge=1, description="steps between two evaluations by nDCG@10 on the dev set")
     report_to: Literal["tensorboard", "wandb", "trackio", "none"] = Field(
         "tensorboard", description="where the curves go; TensorBoard's are in `runs/` of the result"
     )
@@ -211,7 +211,7 @@ class Recipe(Table):
         if self.loss.name == "margin_mse" and not self.distillation.teacher:
             raise ValueError("loss.name margin_mse learns a teacher's margins; name a distillation.teacher")
         if self.training.eval_steps and not self.data.dev:
-            raise ValueError("training.eval_steps needs data.dev, the set to look at")
+            raise ValueError("training.eval_steps needs data.dev, the set to evaluate on")
         if self.distillation.teacher and self.loss.name not in TEACHABLE_LOSSES:
             raise ValueError(
                 f"loss.name {self.loss.name} cannot learn a teacher's scores; take {', '.join(TEACHABLE_LOSSES)}"

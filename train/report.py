@@ -165,7 +165,7 @@ def _drawings(report: ReportInput, findings: _Findings) -> Iterator[tuple[str, C
         rate = max(rate for _, _, rate in losses)
         yield (
             "loss",
-            lambda path: plots.plot_loss(report, path),
+            lambda path: plots.plot_loss(report.losses, path),
             f"Loss over {losses[-1][0]} steps: {losses[0][1]:.4f} at the first report, "
             f"{losses[-1][1]:.4f} at the last; learning rate {rate:.3g} at its highest.",
         )

@@ -112,7 +112,7 @@ def _rows(recipe: Recipe, rows: int, directory: Path) -> TrainingSet:
     write_training_set(parts, recipe.loss, directory, scored=recipe.distillation.teacher is not None)
     whole = open_training_set(directory, recipe.seed)
     some = whole.dataset.shuffle(seed=recipe.seed).select(range(min(rows, len(whole.dataset)))).flatten_indices()
-    return TrainingSet(some, round(whole.pairs * len(some) / len(whole.dataset)), whole.useless)
+    return TrainingSet(some, round(whole.pairs * len(some) / len(whole.dataset)), whole.useless, whole.repeated)
 
 
 def _ours(model: Any, learnt: TrainingSet, recipe: Recipe, scratch: Path) -> None:

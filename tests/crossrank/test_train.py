@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from crossrank.cli import main
+from serve.calibration import Calibration, read_calibration
 from tests.tiny_models import tiny_cross_encoder
 
 WORDS = ("read", "a", "file", "parse", "json", "add", "two", "numbers", "city", "france", "long", "word")
@@ -59,7 +60,7 @@ def test_little_data_is_cross_validated_and_a_verdict_becomes_the_exit_code(
 ) -> None:
     (tmp_path / "rows.jsonl").write_text(rows(12))
     recipe = written(
-        tmp_path, base, 'train = "rows.jsonl"', "[evaluation]\nfolds = 3\n[calibration]\nmethod = 'platt'\n"
+        tmp_path, base, 'train = "rows.jsonl"', "[evaluation]\nfolds = 3\n[calibration]\nmethod = 'isotonic'\n"
     )
     outcome = train(recipe, "--require-better", "--json")
     assert outcome.returncode == 3, outcome.stderr
@@ -71,9 +72,12 @@ def test_little_data_is_cross_validated_and_a_verdict_becomes_the_exit_code(
     assert set(report["evaluation"]["systems"]) == {"tuned", "BM25", "base, untuned"}
     out = tmp_path / "out"
     assert report["verdict"]["sentence"] in (out / "README.md").read_text()
-    assert "<svg" in (page := (out / "report.html").read_text()) or "data:image/png;base64," in page
+    page = (out / "report.html").read_text()
+    assert report["verdict"]["sentence"] in page
+    assert page.count("data:image/png;base64,") == len(list(out.glob("*.png"))) == 6
     assert json.loads((out / "metrics.json").read_text())["verdict"] == report["verdict"]
-    assert report["calibration"] is None or (out / "calibration.json").is_file()
+    assert Calibration.model_validate(report["calibration"]) == read_calibration(out)
+    assert report["calibration"]["judgements"] == 24
     assert {path.name for path in tmp_path.iterdir()} == {"rows.jsonl", "recipe.toml", "out"}
 
 
@@ -112,7 +116,12 @@ BAD: dict[str, tuple[str, str, str]] = {
     "two labels": (
         "rows.csv",
         "query,document,label\nq,a,1\nq,b,0\nq,a,0\n",
-        "1 rows give a query and document of an earlier row another label",
+        "rows.csv:4: the same query and document as {root}/rows.csv:2; their labels contradict; keep the right one;",
+    ),
+    "a row twice": (
+        "rows.csv",
+        "query,document,label\nq,a,1\n\nq,b,0\nq,b,0\nq,a,1\n",
+        "rows.csv:5: the same query and document as {root}/rows.csv:4; drop one of the two (2 rows repeat earlier",
     ),
     "no rows": ("rows.csv", "query,document,label\n", "holds no rows"),
     "not UTF-8": ("rows.csv", "query,document,label\nq,\udcff,1\n", "rows.csv:2: not UTF-8"),
@@ -125,7 +134,7 @@ def test_bad_data_is_one_sentence_and_leaves_nothing(case: str, base: Path, tmp_
     (tmp_path / name).write_bytes(content.encode("utf-8", "surrogateescape"))
     outcome = train(written(tmp_path, base, f'train = "{name}"', '[evaluation]\nwithout_dev = "none"\n'))
     assert outcome.returncode == 2, outcome.stderr
-    assert sentence in outcome.stderr.splitlines()[-1]
+    assert sentence.format(root=tmp_path) in outcome.stderr.splitlines()[-1]
     assert "Traceback" not in outcome.stderr
     assert {path.name for path in tmp_path.iterdir()} == {name, "recipe.toml"}
 
@@ -133,8 +142,16 @@ def test_bad_data_is_one_sentence_and_leaves_nothing(case: str, base: Path, tmp_
 def test_of_contradicting_rows_the_first_can_be_gone_on_with(base: Path, tmp_path: Path, train: Train) -> None:
     (tmp_path / "rows.jsonl").write_text(rows(4) + rows(4).replace('"label": 1', '"label": 0'))
     outcome = train(written(tmp_path, base, 'train = "rows.jsonl"'), "--set", "data.bad_rows=skip")
-    assert "4 rows contradict the label of an earlier one and were left out" in outcome.stderr
+    assert "8 rows repeat the query and document of an earlier one and were left out" in outcome.stderr
     assert "over 4 folds (4 queries" in outcome.stdout
+
+
+def test_triples_may_repeat_their_relevant_document(base: Path, tmp_path: Path, train: Train) -> None:
+    (tmp_path / "triples.csv").write_text("query,positive,negative\nq,a,b\nq,a,c\np,a,b\n")
+    outcome = train(written(tmp_path, base, 'train = "triples.csv"', '[evaluation]\nwithout_dev = "none"\n'), "--json")
+    assert outcome.returncode == 0, outcome.stderr
+    assert json.loads(outcome.stdout)["rows"] == 5
+    assert "1 rows repeat the query and document of an earlier one" in outcome.stderr
 
 
 def test_what_cannot_be_measured_is_trained_without_a_verdict(base: Path, tmp_path: Path, train: Train) -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
-from serve.calibration import Floats, Isotonic, Platt
+from serve.calibration import Bin, Floats, Isotonic, Platt
 from serve.errors import UsageError
 from train.calibration import Method, cross_fitted, expected_calibration_error, fit_calibration, reliability
 
@@ -173,3 +173,11 @@ LOGITS, LABELS, QUERIES = judged(1.0, 0.0, queries=12)
 def test_what_cannot_be_fitted_is_one_sentence(arguments: tuple[object, ...], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         fit_calibration(*arguments)  # type: ignore[arg-type]
+
+
+def test_the_calibration_error_by_hand() -> None:
+    assert expected_calibration_error(
+        [Bin(predicted=0.2, observed=0.1, count=30), Bin(predicted=0.9, observed=0.5, count=10)]
+    ) == pytest.approx(0.175)
+    with pytest.raises(ValueError, match="no pairs"):
+        expected_calibration_error([])

@@ -2,52 +2,18 @@ import base64
 import json
 import struct
 import zlib
-from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from judgements.judged_set import JudgedSet
-from judgements.trec_run import Run, ranking_from_scores
 from serve.calibration import Bin
-from train.calibration import expected_calibration_error
-from train.changes import Move, query_changes
-from train.distributions import length_histogram, score_histogram
-from train.evaluate import Evaluation, compare_systems
+from tests.judged_by_hand import AFTER_DOWN, ATTACK, JUDGED, TUNED, UNTUNED, evaluated
+from train.evaluate import Evaluation
 from train.report import ReportInput, report_json, write_report
-
-ATTACK = '<script>alert("1")</script> & größe 日本'
-
-# By hand. "up": the relevant document goes from 3 to 1, nDCG@10 from 1/log2(4) = 0.5 to 1. "down": the document of
-# grade 2 goes from 1 to 2 and that of grade 1 from 2 to 1, nDCG@10 from 1 to (1 + 2/log2(3)) / (2 + 1/log2(3)).
-JUDGED = JudgedSet(
-    {"up": ATTACK, "down": "what went down", "same": "what stayed", "unjudged": "nobody knows"},
-    {"a": "first\n  document", "b": ATTACK, "c": "", "d": "x" * 201, "e": "y" * 200},
-    {"up": {"a": 1, "b": 0}, "down": {"d": 2, "e": 1}, "same": {"a": 1}},
-)
-UNTUNED: Run = {
-    "up": {"a": 0.1, "b": 0.3, "c": 0.2},
-    "down": {"d": 0.9, "e": 0.8},
-    "same": {"a": 0.9, "c": 0.1},
-    "unjudged": {"a": 0.5},
-}
-TUNED: Run = {
-    "up": {"a": 3.0, "b": 2.0, "c": 1.0},
-    "down": {"d": 1.0, "e": 2.0},
-    "same": {"a": 2.0, "c": -1.0},
-    "unjudged": {"a": 0.5},
-}
-AFTER_DOWN = (1 + 2 / np.log2(3)) / (2 + 1 / np.log2(3))
-
-
-def evaluated(judged: JudgedSet, runs: Mapping[str, Run]) -> Evaluation:
-    candidates = {query_id: list(scores) for query_id, scores in next(iter(runs.values())).items()}
-    return compare_systems(judged, {name: ranking_from_scores(run) for name, run in runs.items()}, candidates)
 
 
 def bare() -> ReportInput:
@@ -177,97 +143,10 @@ def test_the_page_says_what_was_won_and_lost(written: Path) -> None:
     assert "0.100 before, 0.000 after" in text
 
 
-def test_wins_losses_and_moves_by_hand() -> None:
-    changes = query_changes(full().evaluation or pytest.fail(), "base, untuned", JUDGED, TUNED, UNTUNED)
-    assert (changes.wins, changes.losses, changes.ties) == (1, 1, 1)
-    assert changes.differences == pytest.approx({"up": 0.5, "same": 0.0, "down": AFTER_DOWN - 1}, abs=1e-4)
-    assert list(changes.differences) == ["up", "same", "down"]
-    (win,), (loss,) = changes.biggest_wins, changes.biggest_losses
-    assert (win.query_id, win.query, win.before, win.after) == ("up", ATTACK, 0.5, 1.0)
-    assert win.documents == [
-        Move("a", 1, 3, 1, "first document"),
-        Move("b", 0, 1, 2, ATTACK),
-        Move("c", None, 2, 3, ""),
-    ]
-    assert (loss.query_id, loss.before) == ("down", 1.0)
-    assert loss.after == pytest.approx(AFTER_DOWN, abs=1e-4)
-    assert loss.documents == [Move("e", 1, 2, 1, "y" * 200), Move("d", 2, 1, 2, "x" * 199 + "…")]
-
-
-def test_relevant_documents_are_shown_before_those_that_jumped_further() -> None:
-    ids = [f"d{number}" for number in range(30)]
-    judged = JudgedSet({"q": "query"}, {doc_id: doc_id for doc_id in ids}, {"q": {"d29": 1, "d28": 0}})
-    untuned = {"q": {doc_id: -float(number) for number, doc_id in enumerate(ids)}}
-    tuned = {"q": {doc_id: -float(rank) for rank, doc_id in enumerate([*ids[9::-1], *ids[28:], *ids[10:28]])}}
-    evaluation = evaluated(judged, {"tuned": tuned, "other": untuned})
-    flat = replace(evaluation, per_query={**evaluation.per_query, "other": {"nDCG@10": {"q": -1.0}}})
-    (win,) = query_changes(flat, "other", judged, tuned, untuned).biggest_wins
-    assert [(move.doc_id, move.before, move.after) for move in win.documents] == [
-        ("d9", 10, 1),
-        ("d8", 9, 2),
-        ("d1", 2, 9),
-        ("d0", 1, 10),
-        ("d29", 30, 12),
-    ]
-
-
-def test_five_wins_and_five_losses_at_most_the_biggest_first() -> None:
-    gains = {f"q{number:02}": (number - 8) / 10 for number in range(17)}
-    tuned, other = ({"nDCG@10": values} for values in (gains, dict.fromkeys(gains, 0.0)))
-    changes = query_changes(Evaluation(17, 1.0, {"tuned": tuned, "BM25": other}), "BM25")
-    assert [change.query_id for change in changes.biggest_wins] == ["q16", "q15", "q14", "q13", "q12"]
-    assert [change.query_id for change in changes.biggest_losses] == ["q00", "q01", "q02", "q03", "q04"]
-    assert (changes.wins, changes.losses, changes.ties) == (8, 8, 1)
-
-
 def test_a_reference_that_was_not_evaluated_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'BM25' was not evaluated; compare with one of tuned, base, untuned"):
         write_report(tmp_path / "report", replace(full(), reference="BM25"))
     assert not (tmp_path / "report").exists()
-
-
-def test_truncation_shares_by_hand() -> None:
-    found = length_histogram(np.array([10, 20, 30, 40]), 30)
-    assert found is not None
-    assert (found.pairs, found.longest, found.truncated_pairs, found.truncated_tokens) == (4, 40, 0.25, 0.1)
-    assert length_histogram(np.array([0]), 1) is not None  # an empty pair has no token to lose
-
-
-@given(st.lists(st.integers(0, 200_000), max_size=50), st.integers(1, 8192))
-def test_every_pair_has_a_place_in_the_histogram_of_lengths(lengths: list[int], max_length: int) -> None:
-    found = length_histogram(np.array(lengths, dtype=np.int64), max_length)
-    if found is None:
-        assert not lengths
-        return
-    assert sum(found.counts) == len(lengths)
-    assert len(found.counts) == len(found.edges) - 1 <= 40
-    assert found.truncated_pairs == sum(length > max_length for length in lengths) / len(lengths)
-    assert 0 <= found.truncated_tokens < 1
-
-
-@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=20), st.booleans())
-def test_every_score_has_a_place_in_its_histogram(scores: list[float], shifted: bool) -> None:
-    run = {"q": {str(number): score for number, score in enumerate(scores)}}
-    judged = JudgedSet({"q": "query"}, dict.fromkeys(run["q"], ""), {"q": {"1" if shifted else "none": 1}})
-    found = score_histogram(run, judged)
-    if found is None:
-        assert not scores
-        return
-    relevant = int(shifted and len(scores) > 1)
-    assert (sum(found.relevant), sum(found.other)) == (relevant, len(scores) - relevant)
-    assert all(low < high for low, high in zip(found.edges, found.edges[1:], strict=False))
-
-
-def test_scores_of_queries_without_a_relevant_document_say_nothing() -> None:
-    assert score_histogram({"unjudged": {"a": 1.0}}, JUDGED) is None
-    with pytest.raises(ValueError, match="a score is not finite"):
-        score_histogram({"up": {"a": float("inf")}}, JUDGED)
-
-
-def test_the_calibration_error_by_hand() -> None:
-    assert expected_calibration_error(
-        [Bin(predicted=0.2, observed=0.1, count=30), Bin(predicted=0.9, observed=0.5, count=10)]
-    ) == pytest.approx(0.175)
 
 
 CASES: dict[str, ReportInput] = {
