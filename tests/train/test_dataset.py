@@ -46,6 +46,14 @@ def test_tuples_set_a_document_against_what_is_less_relevant(tmp_path: Path) -> 
     assert learnt.useless == 2
 
 
+def test_every_negative_has_its_turn(tmp_path: Path) -> None:
+    example = Example("q", ("p", "o", "a", "b", "c", "d"), (1.0, 1.0, 0.0, 0.0, 0.0, 0.0))
+    learnt = written(tmp_path, "cross_entropy", (1, [example]), num_negatives=2)
+    assert {row["positive"] for row in learnt.dataset} == {"p", "o"}
+    negatives = [row[column] for row in learnt.dataset for column in ("negative_1", "negative_2")]
+    assert sorted(negatives) == ["a", "b", "c", "d"]
+
+
 def test_tuples_of_a_teacher_carry_its_scores(tmp_path: Path) -> None:
     scored = Example("q", ("a", "b", "c"), (-1.0, 4.0, -3.0))
     learnt = written(tmp_path, "margin_mse", (1, [scored]), num_negatives=1, scored=True)
