@@ -1,0 +1,79 @@
+"""Every loss, from the packaged bi-encoder with a fresh head, on functions of the standard library."""
+
+import sysconfig
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from judgements.judged_set import JudgedSet, read_judged_set
+from judgements.metrics import evaluate, mean
+from judgements.trec_run import ranking_from_scores
+from train.base import PACKAGED_BASE, open_base
+from train.dataset import open_training_set, shape_of, write_training_set
+from train.fine_tune import fine_tune
+from train.mine_code import mine_code
+from train.orders import first_stage, predict, score_candidates
+from train.recipe import Loss, LossName, Recipe
+from train.run_directory import RunDirectory
+from train.screening import Screen
+from train.sources import examples_of
+from train.teacher import Teacher
+
+
+@pytest.fixture(scope="module")
+def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("mined")
+    source = root / "source"
+    source.mkdir()
+    for package in ("email", "json", "logging", "http", "asyncio", "unittest"):
+        (source / package).symlink_to(Path(sysconfig.get_path("stdlib")) / package)
+    mine_code([*source.iterdir()], root / "data")
+    return root / "data"
+
+
+@pytest.fixture(scope="module")
+def dev(mined: Path) -> JudgedSet:
+    whole = read_judged_set(mined / "dev")
+    queries = {query_id: whole.queries[query_id] for query_id in sorted(whole.queries)[:40]}
+    chosen = JudgedSet(queries, whole.corpus, {query_id: whole.qrels[query_id] for query_id in queries})
+    return JudgedSet(chosen.queries, chosen.corpus, chosen.qrels, first_stage(chosen, None, depth=20))
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("name", get_args(LossName))
+def test_a_short_run_raises_ndcg(name: LossName, mined: Path, dev: JudgedSet, tmp_path: Path) -> None:
+    taught = name in ("mse", "margin_mse")
+    recipe = Recipe.model_validate(
+        {
+            "name": "short",
+            "base": PACKAGED_BASE,
+            "max_length": 64,
+            "data": {"train": str(mined / "train"), "negatives": {"bm25": 0, "random": 4}},
+            "loss": {"name": name, "num_negatives": 1 if name == "margin_mse" else 4},
+            "distillation": {"teacher": PACKAGED_BASE, "scale": 10.0} if taught else {},
+            "training": {
+                "learning_rate": 1.5e-4,
+                "warmup_ratio": 0.1,
+                "max_steps": 80,
+                "per_device_train_batch_size": 16 if shape_of(Loss(name=name)) == "pairs" else 4,
+            },
+        }
+    )
+    examples: Any = examples_of(recipe.data.train[0], recipe, Screen(recipe.data, []))
+    if taught:
+        examples = Teacher(recipe.distillation, tmp_path / "scores", recipe.max_length).relabel(examples)
+    run = RunDirectory(tmp_path)
+    write_training_set([(1.0, examples)], recipe.loss, run.data, scored=taught)
+    model = open_base(recipe)
+    before = quality(model, dev)
+    fine_tune(model, open_training_set(run.data, recipe.seed), recipe, run, resumable=False)
+    after = quality(model, dev)
+    print(f"{name}: nDCG@10 {before:.3f} -> {after:.3f}")
+    assert after > before + 0.1
+
+
+def quality(model: Any, judged: JudgedSet) -> float:
+    scores = score_candidates(judged, judged.candidates or {}, partial(predict, model))
+    return mean(evaluate(judged.qrels, ranking_from_scores(scores), ["nDCG@10"])["nDCG@10"])
