@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judgements.examples import Example
+from judgements.judged_set import JudgedSet
 from judgements.near_duplicates import is_near_duplicate
 from judgements.significance import paired_randomisation
 from train.cross_validation import folds_of
 from train.evaluate import Evaluation
-from train.held_out import from_examples, hold_out, measure
+from train.held_out import HeldOut, from_examples, hold_out, measure
 from train.verdict import judge
 
 
@@ -107,6 +108,20 @@ def test_a_set_of_examples_is_ordered_within_each_query() -> None:
     held_out.orders["BM25"] = held_out.candidates
     best = {"q0": {doc_id: float(grade) for doc_id, grade in grades.items()}}
     assert measure(held_out, best).evaluation.means("tuned")["nDCG@10"] == 1.0
+
+
+def test_probabilities_are_fitted_on_what_is_judged() -> None:
+    corpus = dict.fromkeys("abc", "text")
+    tuned = {"q": {"a": 3.0, "b": 2.0, "c": 1.0}}
+    for grades, expected in (
+        ({"a": 2, "b": 0}, ([3.0, 2.0], [1.0, 0.0])),
+        (
+            {"a": 2, "b": 1},
+            ([3.0, 2.0, 1.0], [1.0, 0.5, 0.0]),
+        ),  # nothing is judged irrelevant: the rest is taken for it
+    ):
+        held_out = HeldOut("h", JudgedSet({"q": "?"}, corpus, {"q": grades}), {"q": ["a", "b", "c"]})
+        assert measure(held_out, tuned).labelled_scores() == (*expected, ["q"] * len(expected[0]))
 
 
 def test_a_fifth_is_held_out_by_query() -> None:
