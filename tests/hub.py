@@ -13,10 +13,11 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass
 class Hub:
-    """Repositories by id and revision; those in `private` want the token."""
+    """Repositories by id and revision; those in `private` want the token, those in `datasets` are no models."""
 
     repositories: dict[str, dict[str, Path]]
     private: set[str] = field(default_factory=set)
+    datasets: set[str] = field(default_factory=set)
     token: str = "hf_secret"
     url: str = ""
     served: list[str] = field(default_factory=list)
@@ -53,10 +54,13 @@ def running_hub(hub: Hub) -> Iterator[Hub]:
 
         def _answer(self, *, body: bool) -> None:
             parts = unquote(urlsplit(self.path).path).strip("/").split("/")
-            api = parts[:2] == ["api", "models"]
-            repository, rest = "/".join(parts[2:4] if api else parts[:2]), parts[4:] if api else parts[2:]
+            api = parts[0] == "api"
+            kind = (parts[1:] if api else parts)[0]
+            parts = parts[2 if api else 1 if kind == "datasets" else 0 :]
+            repository, rest = "/".join(parts[:2]), parts[2:]
             allowed = repository not in hub.private or self.headers.get("Authorization") == f"Bearer {hub.token}"
-            if repository not in hub.repositories or not allowed:
+            known = repository in hub.repositories and (repository in hub.datasets) == (kind == "datasets")
+            if not (known and allowed):
                 return self._send(401, b"", {"X-Error-Code": "RepoNotFound"}, body)
             revision = rest[1] if len(rest) > 1 else "main"
             directory = hub.directory(repository, revision)

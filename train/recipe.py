@@ -168,6 +168,9 @@ class Distillation(Table):
 
     teacher: str | None = Field(None, description="a cross-encoder, by its logits, or a bi-encoder, by its cosine")
     scale: float = Field(1.0, gt=0, description="the teacher's scores are multiplied by it")
+    label_weight: float = Field(
+        0.0, ge=0, description="added for a label of 1, after scaling, so that judgements correct the teacher"
+    )
     cache: Path | None = Field(
         None, description="file that keeps the teacher's scores; default: teacher-scores.sqlite beside the result"
     )

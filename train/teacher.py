@@ -39,7 +39,7 @@ class Teacher:
         path = locate_base(wanted.teacher)
         self._score = _cosine(path, max_length) if is_bi_encoder(wanted.teacher) else _logits(path, max_length)
         self._model = f"{model_digest(path)}/{max_length}"
-        self._scale = wanted.scale
+        self._scale, self._label_weight = wanted.scale, wanted.label_weight
         self._path = cache
         try:
             with closing(sqlite3.connect(cache)) as store, store:
@@ -50,13 +50,14 @@ class Teacher:
             raise UsageError(f"{cache} cannot keep a teacher's scores: {error}") from None
 
     def relabel(self, examples: Iterable[Example]) -> Iterator[Example]:
-        """The examples with the teacher's scores, times `scale`, as labels."""
+        """The examples with the teacher's scores, times `scale` and plus `label_weight` labels, as labels."""
         remaining = iter(examples)
         while group := list(islice(remaining, _EXAMPLES_AT_ONCE)):
             pairs = [(example.query, document) for example in group for document in example.documents]
             scores = iter((self._scale * self.scores(pairs)).tolist())
             for example in group:
-                yield Example(example.query, example.documents, tuple(next(scores) for _ in example.documents))
+                labels = tuple(next(scores) + self._label_weight * label for label in example.labels)
+                yield Example(example.query, example.documents, labels)
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """The teacher's scores of pairs, computed or remembered; float32, shape [len(pairs)]."""

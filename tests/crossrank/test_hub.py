@@ -27,16 +27,21 @@ def hub(tiny: ExportReport, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     (root / "ranker" / "modeling.py").write_text("raise SystemExit")
     shutil.copytree(model, root / "model")
     write_calibration(calibration_with(Platt(slope=2.0, intercept=0.5)), root / "model")
+    for revision, label in (("main", 0.25), ("v1", 1.0)):
+        row = {"question": "how to add", "document": "def add(a, b): return a + b", "label": label}
+        (root / revision).mkdir()
+        (root / revision / "ratings.jsonl").write_text(json.dumps(row) + "\n")
     repositories = {
+        "us/ratings": {revision: root / revision for revision in ("main", "v1")},
         "us/model": {"main": model, "v1": root / "model"},
         "us/secret": {"main": model},
         "us/ranker": {"main": root / "ranker", "v1": root / "ranker"},
     }
-    with running_hub(Hub(repositories, private={"us/secret"})) as running:
+    with running_hub(Hub(repositories, private={"us/secret"}, datasets={"us/ratings"})) as running:
         yield running
 
 
-def crossrank(
+def python(
     hub: Hub, home: Path, *arguments: str, token: str | None = None, endpoint: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
@@ -44,13 +49,28 @@ def crossrank(
     if token:
         environment["HF_TOKEN"] = token
     return subprocess.run(
-        [sys.executable, "-m", "crossrank.cli", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        stdin=subprocess.DEVNULL,
+        [sys.executable, *arguments], capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL
     )
 
+
+def crossrank(
+    hub: Hub, home: Path, *arguments: str, token: str | None = None, endpoint: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    return python(hub, home, "-m", "crossrank.cli", *arguments, token=token, endpoint=endpoint)
+
+
+EXAMPLES_OF_A_DATASET = """
+import json, sys
+from train.recipe import Recipe
+from train.screening import Screen
+from train.sources import examples_of
+
+recipe = Recipe.model_validate(
+    {"name": "r", "base": "b", "max_length": 64, "data": {"train": [json.loads(sys.argv[1])]}}
+)
+for example in examples_of(recipe.data.train[0], recipe, Screen(recipe.data, [])):
+    print(json.dumps([example.query, example.labels]))
+"""
 
 EXPORT = ("--variants", "fp32", "--max-queries", "2", "--json")
 
@@ -94,6 +114,24 @@ def test_a_ranker_is_opened_by_id_without_code_and_pickles(hub: Hub, tmp_path: P
         hub, tmp_path / "home", "rank", "add", str(document), "--ranker", "us/ranker@v1", endpoint="http://127.0.0.1:9"
     )
     assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ({"dataset": "us/ratings", "revision": "v1"}, 1.0),
+        ({"dataset": "us/nothing"}, "the dataset us/nothing cannot be had"),
+    ],
+)
+def test_a_dataset_is_learnt_from_by_id_and_revision(
+    hub: Hub, tmp_path: Path, source: dict[str, str], expected: float | str
+) -> None:
+    table = json.dumps({**source, "columns": {"query": "question"}})
+    done = python(hub, tmp_path / "home", "-c", EXAMPLES_OF_A_DATASET, table)
+    if isinstance(expected, str):
+        assert f"UsageError: data.train: {expected}" in done.stderr.splitlines()[-1]
+    else:
+        assert json.loads(done.stdout) == ["how to add", [expected]], done.stderr
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,12 @@ def test_a_cross_encoder_teaches_its_logits(cross_encoder: str, tmp_path: Path) 
     assert labels(teacher) == pytest.approx(expected.tolist(), abs=1e-5)
 
 
+def test_judgements_correct_the_teacher(cross_encoder: str, tmp_path: Path) -> None:
+    taught = labels(Teacher(Distillation(teacher=cross_encoder), tmp_path / "scores", 32))
+    corrected = labels(Teacher(Distillation(teacher=cross_encoder, label_weight=3.0), tmp_path / "scores", 32))
+    assert np.subtract(corrected, taught) == pytest.approx([3.0, 0.0, 3.0, 0.0], abs=1e-6)
+
+
 def test_a_bi_encoder_teaches_its_cosine(tmp_path: Path) -> None:
     teacher = Teacher(Distillation(teacher=PACKAGED_BASE), tmp_path / "scores", 32)
     vectors = SentenceTransformer(locate_base(PACKAGED_BASE)).encode(
