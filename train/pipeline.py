@@ -97,7 +97,6 @@ def _run(
     step: Step,
     progress: Progress,
 ) -> TrainingReport:
-    step("read the judgements")
     dev, guards = open_held_out_sets(recipe, basis, step)
     held_out = [*([dev] if dev else []), *guards]
     teacher = open_teacher(recipe, out)
@@ -113,10 +112,8 @@ def _run(
     processes.wait_for_all()
     evaluated = partial(_quality, dev, model) if dev and recipe.training.eval_steps else None
     history = fine_tune(model, examples, recipe, run, progress=progress, evaluate=evaluated, stop_after=stop_after)
-    if held_out:
-        step("order what is held out with the tuned model")
-    measured = _measured(dev, model) if dev else measured
-    others = [_measured(guard, model) for guard in guards]
+    measured = _measured(dev, model, step) if dev else measured
+    others = [_measured(guard, model, step) for guard in guards]
     verdict = None
     if measured:
         verdict = judge(
@@ -169,5 +166,6 @@ def _quality(held_out: HeldOut, model: Any) -> float:
     return mean(evaluate(held_out.judged.qrels, ranking_from_scores(scores), [MEASURE])[MEASURE])
 
 
-def _measured(held_out: HeldOut, model: Any) -> Measured:
+def _measured(held_out: HeldOut, model: Any, step: Step) -> Measured:
+    step(f"order {held_out.name} with the tuned model")
     return measure(held_out, score_candidates(held_out.judged, held_out.candidates, partial(predict, model)))

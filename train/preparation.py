@@ -124,13 +124,15 @@ def _screened(recipe: Recipe, run: RunDirectory, screen: Screen, teacher: Teache
     kept = run.path / _SCREENING_FILE
     if is_training_set(run.data) and kept.is_file():
         return Screening(**json.loads(kept.read_text(encoding="utf-8")))
-    parts = (
-        (source.weight, teacher.relabel(examples) if teacher else examples)
-        for source in recipe.data.train
-        for examples in (examples_of(source, recipe, screen),)
-    )
+
+    def parts() -> Iterator[tuple[float, Iterator[Example]]]:
+        for source in recipe.data.train:
+            step(f"read {source.dataset or source.path}")
+            examples = examples_of(source, recipe, screen)
+            yield source.weight, teacher.relabel(examples) if teacher else examples
+
     try:
-        write_training_set(parts, recipe.loss, run.data, scored=teacher is not None)
+        write_training_set(parts(), recipe.loss, run.data, scored=teacher is not None)
     except (UsageError, JudgementsError):
         screen.check(nothing_left=True)
         raise

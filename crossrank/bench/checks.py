@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import grpc
 import numpy as np
 
-from crossrank.bench.load import Outcome, closed_loop, message, open_loop
+from crossrank.bench.load import Outcome, closed_loop, open_loop
 from crossrank.bench.result import Check
 from crossrank.bench.server import Server
+from crossrank.bench.targets import message
 from crossrank.bench.workload import RankCall, rank_calls
 from crossrank.v1 import ranker_pb2_grpc
 
@@ -39,7 +40,7 @@ def capacity(server: Server, calls: Sequence[RankCall], seconds: float) -> tuple
 def steadiness(server: Server, calls: Sequence[RankCall], pairs_per_second: float, seconds: float) -> Check:
     """p99 over p50 of the latency at 70% of capacity."""
     rate = 0.7 * pairs_per_second / len(calls[0].documents)
-    outcomes = open_loop(server.target, calls, rate=rate, seconds=seconds, deadline=_LONG_DEADLINE, seed=1)
+    outcomes = open_loop(server.target, calls, rate=rate, seconds=seconds, deadline=_LONG_DEADLINE, seed=1).outcomes
     p50, p99 = np.percentile([outcome.latency for outcome in outcomes if outcome.status == "OK"], [50, 99])
     return Check(
         name="p99 over p50 at 70% of capacity",
@@ -67,9 +68,9 @@ def fairness(server: Server, pairs_per_second: float, workers: int, seed: int) -
     waits: list[float] = []
     latencies: list[float] = []
     while stream.is_alive() and len(waits) < 100:
-        [outcome] = closed_loop(server.target, [small], clients=1, seconds=0, deadline=_LONG_DEADLINE)
+        [outcome] = closed_loop(server.target, [small], clients=1, seconds=0, deadline=_LONG_DEADLINE).outcomes
         if stream.is_alive():
-            waits.append(outcome.queue)
+            waits.append(outcome.split.get("queue", 0.0))
             latencies.append(outcome.latency)
         time.sleep(0.05)
     stream.join()
@@ -95,7 +96,7 @@ def overload(server: Server, calls: Sequence[RankCall], pairs_per_second: float,
     memory = server.resident_mib()
     outcomes = open_loop(
         server.target, calls, rate=5 * pairs_per_second / documents, seconds=seconds, deadline=2.0, seed=2
-    )
+    ).outcomes
     grown = server.resident_mib() - memory
     ended = max((outcome.due + outcome.latency for outcome in outcomes if outcome.status == "OK"), default=seconds)
     afterwards = _throughput(server, calls, seconds / 2)
@@ -163,7 +164,7 @@ def dead_calls(server: Server, workers: int, seed: int) -> Check:
 
 def _throughput(server: Server, calls: Sequence[RankCall], seconds: float) -> float:
     """Pairs a second with eight clients."""
-    outcomes = closed_loop(server.target, calls, clients=_CLIENTS, seconds=seconds, deadline=_LONG_DEADLINE)
+    outcomes = closed_loop(server.target, calls, clients=_CLIENTS, seconds=seconds, deadline=_LONG_DEADLINE).outcomes
     return _answered(outcomes) / max(outcome.due + outcome.latency for outcome in outcomes)
 
 

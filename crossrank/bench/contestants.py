@@ -1,6 +1,6 @@
 """What is measured side by side: the same weights, the same calls, different engines."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,17 +49,29 @@ def sentence_transformers(model: str, batch_size: int, **backend: Any) -> Contes
 
 
 def padded_onnxruntime(ranker: Ranker, file: str, threads: int) -> Contestant:
-    """ONNX Runtime as a script would use it: batches in arrival order, padded to their longest."""
+    """ONNX Runtime as a script would use it."""
     import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(ranker.directory / file), options, providers=["CPUExecutionProvider"])
+    inputs = {entry.name for entry in session.get_inputs()}
+    return padded_batches(ranker, inputs, lambda feed: session.run(None, feed)[0])
+
+
+def padded_batches(ranker: Ranker, inputs: Collection[str], run: Callable[[dict[str, Any]], Any]) -> Contestant:
+    """A graph in the hands of a script: batches in arrival order, padded to their longest.
+
+    Args:
+        ranker: whose tokenizer it is.
+        inputs: names of the graph's inputs.
+        run: the graph.
+    """
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(ranker.directory / "tokenizer.json"))
     tokenizer.enable_truncation(ranker.manifest.max_length)
     tokenizer.enable_padding()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(ranker.directory / file), options, providers=["CPUExecutionProvider"])
-    inputs = {entry.name for entry in session.get_inputs()}
 
     def score(call: RankCall) -> Scores:
         parts = []
@@ -71,7 +83,7 @@ def padded_onnxruntime(ranker: Ranker, file: str, threads: int) -> Contestant:
                 name: np.array([getattr(encoding, columns[name]) for encoding in encodings], dtype=np.int64)
                 for name in inputs
             }
-            parts.append(session.run(None, feed)[0].reshape(-1))
+            parts.append(np.asarray(run(feed)).reshape(-1))
         return np.concatenate(parts)
 
     return score

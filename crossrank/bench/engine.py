@@ -20,7 +20,8 @@ from crossrank.bench.contestants import (
     sentence_transformers,
 )
 from crossrank.bench.matmul import matmul_rate, shape_of
-from crossrank.bench.result import Check, Result, Speed, now, this_machine, tools
+from crossrank.bench.peers import installed_peers, running_peer
+from crossrank.bench.result import Check, Result, Speed, new_result
 from crossrank.bench.server import Server, running_server
 from crossrank.bench.workload import RankCall, rank_calls
 from crossrank.client import RankClient
@@ -49,6 +50,7 @@ class EngineOptions:
         alternations: turns that count.
         seconds: of each measurement under load.
         load: whether the server is put under load.
+        servers: URLs of other servers' `/rerank`, with the same weights, to measure beside ours.
         seed: of the texts and the times.
     """
 
@@ -60,6 +62,7 @@ class EngineOptions:
     alternations: int = 7
     seconds: float = 20.0
     load: bool = True
+    servers: tuple[str, ...] = ()
     seed: int = 0
 
 
@@ -82,6 +85,8 @@ def bench_engine(options: EngineOptions, progress: Callable[[str], None] = lambd
         client = stack.enter_context(RankClient(server.target, timeout=120))
         torch = _torch(options.model, calls, progress)
         contestants = torch | _peers(ranker, cpu) | {f"crossrank {v.name}": in_process(opened[v.file]) for v in cpu}
+        contestants |= stack.enter_context(installed_peers(ranker, _plain(cpu)))
+        contestants |= dict(stack.enter_context(running_peer(url)) for url in options.servers)
         contestants[f"crossrank {served.variant.name} over gRPC"] = over_grpc(client)
         entries = {name: Entry(contestant) for name, contestant in contestants.items()}
         speeds = _speeds(entries, calls, options, cpu, progress)
@@ -94,13 +99,11 @@ def bench_engine(options: EngineOptions, progress: Callable[[str], None] = lambd
         checks = [_wire(at_once), *_matmul_shares(options.ranker, opened, cpu, speeds, calls)]
         if options.load:
             checks.extend(_under_load(options, server, served.workers, progress))
-    return Result(
-        benchmark="engine",
-        created=now(),
-        machine=this_machine(),
-        tools=tools(),
-        settings={
+    return new_result(
+        "engine",
+        {
             **asdict(options),
+            "servers": list(options.servers),
             "variant": served.variant.name,
             "ranker": options.ranker.name,
             "model": Path(options.model).name,
@@ -133,6 +136,11 @@ def _peers(ranker: Ranker, variants: Sequence[Variant]) -> dict[str, Contestant]
         if variant.name == "fp32":
             found["onnxruntime fp32, padded batches of 32"] = padded_onnxruntime(ranker, variant.file, usable_cores())
     return found
+
+
+def _plain(variants: Sequence[Variant]) -> str:
+    """The graph that nothing was done to, which everybody's runtime takes."""
+    return next((variant.file for variant in variants if variant.name == "fp32"), variants[0].file)
 
 
 def _speeds(

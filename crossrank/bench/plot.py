@@ -1,11 +1,47 @@
-"""Plots of benchmark results."""
+"""Pictures of benchmark results."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from crossrank.bench.result import Result
+from crossrank.bench.result import LoadResult, Result
+
+# Okabe and Ito's palette, which stays distinct for the colour-blind.
+_BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#8c8c8c"
+_COLOURS = (_BLUE, _ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#e69f00", _GREY)
+_DPI = 120
+
+Draw = Callable[[Path], None]
+
+
+def pictures_of(result: Result) -> Iterator[tuple[str, str, Draw]]:
+    """Yields name, gist and drawing of each picture that there is something for."""
+    if speeds := [speed for speed in result.speeds if speed.concurrency == 1]:
+        gist = "; ".join(f"{speed.name} {speed.ratio}" for speed in speeds)
+        yield (
+            "speed",
+            f"Pairs a second to {speeds[0].name}'s, with 95% intervals: {gist}.",
+            lambda path: plot_speeds(result, path),
+        )
+    loads = [load for load in result.loads if load.latency_ms]
+    if len(loads) > 1:
+        yield (
+            "latency-by-load",
+            f"Latency percentiles over {len(loads)} loads.",
+            lambda path: plot_latency_by_load(result, loads, path),
+        )
+    if loads:
+        yield (
+            "latency",
+            f"Distribution of the latency of {sum(load.calls for load in loads)} calls.",
+            lambda path: plot_latency(loads, path),
+        )
+    if result.quality:
+        yield "quality", "nDCG@10 over pairs a second.", lambda path: plot_quality(result, path)
 
 
 def plot_speeds(result: Result, path: Path) -> None:
@@ -13,11 +49,74 @@ def plot_speeds(result: Result, path: Path) -> None:
     speeds = [speed for speed in result.speeds if speed.concurrency == 1][::-1]
     ratios = [speed.ratio for speed in speeds]
     errors = [[ratio.median - ratio.low for ratio in ratios], [ratio.high - ratio.median for ratio in ratios]]
-    figure = Figure(figsize=(9, 0.45 * len(speeds) + 1.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    colours = ["tab:blue" if speed.name.startswith("crossrank") else "tab:gray" for speed in speeds]
+    figure, axes = _one_plot(0.45 * len(speeds) + 1.2)
+    colours = [_BLUE if speed.name.startswith("crossrank") else _GREY for speed in speeds]
     axes.barh([speed.name for speed in speeds], [ratio.median for ratio in ratios], xerr=errors, color=colours)
     axes.set_xlabel(f"pairs a second, {speeds[-1].name} = 1")
     axes.set_title(f"{result.machine.processor}, {result.machine.cores} cores")
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=_DPI)
+
+
+def plot_latency_by_load(result: Result, loads: list[LoadResult], path: Path) -> None:
+    """Draws p50 and p99 over the answered rate, a colour for each variant where there are several."""
+    figure, axes = _one_plot(4)
+    groups: dict[str, list[LoadResult]] = {}
+    for load in loads:
+        groups.setdefault(str(load.how.get("variant", "")), []).append(load)
+    for (name, group), colour in zip(groups.items(), _COLOURS * len(groups), strict=False):
+        ordered = sorted(group, key=lambda load: load.goodput)
+        rates = [load.goodput for load in ordered]
+        for percentile, style in (("p50", "o-"), ("p99", "s--")):
+            values = [load.latency_ms[percentile] for load in ordered]
+            axes.plot(rates, values, style, color=colour, label=f"{name} {percentile}".strip())
+    axes.set(xlabel="calls answered a second", ylabel="latency, ms", yscale="log")
+    if objective := result.settings.get("objective"):
+        axes.axhline(float(str(objective).partition("=")[2].removesuffix("ms")), color=_GREY, linewidth=1)
+        axes.set_title(f"objective {objective}")
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=_DPI)
+
+
+def plot_latency(loads: list[LoadResult], path: Path) -> None:
+    """Draws a histogram of the answered calls' latencies, the loads over one another, on a logarithmic axis."""
+    figure, axes = _one_plot(3.5)
+    columns = [
+        np.array(
+            [1000 * t for t, status in zip(load.samples.latency, load.samples.status, strict=True) if status == "OK"]
+        )
+        for load in loads
+    ]
+    everything = np.concatenate(columns)
+    low, high = max(float(everything.min()), 0.01), max(float(everything.max()), 0.02)
+    bins = np.geomspace(low, high * 1.001, 40).tolist()
+    for load, values, colour in zip(loads, columns, _COLOURS * len(loads), strict=False):
+        label = ", ".join(
+            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in load.how.items()
+        )
+        axes.hist(values, bins=bins, histtype="step", color=colour, label=label)
+    axes.set(xscale="log", xlabel="latency, ms", ylabel="calls")
+    axes.legend(fontsize=7)
+    figure.savefig(path, dpi=_DPI)
+
+
+def plot_quality(result: Result, path: Path) -> None:
+    """Draws nDCG@10 over pairs a second, a panel for each set; up and to the right is better."""
+    sets = list(dict.fromkeys(point.data for point in result.quality))
+    figure = Figure(figsize=(4.5 * len(sets), 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, data in zip(np.ravel(figure.subplots(1, len(sets))), sets, strict=True):
+        points = [point for point in result.quality if point.data == data]
+        for point, colour in zip(points, _COLOURS * len(points), strict=False):
+            gap = point.ndcg_difference
+            error = [[gap.median - gap.low], [gap.high - gap.median]] if gap else None
+            label = f"{point.variant}, {point.max_length}, {point.long_documents}"
+            axes.errorbar(point.pairs_per_second, point.ndcg_10, yerr=error, fmt="o", color=colour, label=label)
+        axes.set(title=data, xlabel="documents ordered a second", ylabel="nDCG@10", xlim=(0, None))
+        axes.legend(fontsize=7)
+    figure.savefig(path, dpi=_DPI)
+
+
+def _one_plot(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(9, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()

@@ -1,16 +1,13 @@
 """What a benchmark gives: data with its settings inside; tables and plots are drawn from it."""
 
-import os
-import platform
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from serve.machine import instruction_set, usable_cores
-
-_TOOLS = ("crossrank", "onnxruntime", "onnxruntime-gpu", "torch", "transformers", "sentence-transformers", "grpcio")
+from crossrank.bench.environment import revision, this_machine, tools
+from serve.errors import UsageError
 
 
 class _Record(BaseModel):
@@ -22,6 +19,7 @@ class Machine(_Record):
 
     processor: str
     instruction_set: str
+    flags: list[str]
     cores: int
     system: str
 
@@ -81,6 +79,120 @@ class Check(_Record):
     details: dict[str, float]
 
 
+class Generator(_Record):
+    """What the load's own process did.
+
+    Attributes:
+        cpu_ms_per_call: of its processor time.
+        cores: that it kept busy.
+        late_p99_ms: after the intended time, at which calls were sent.
+        kept_up: false where the generator, or the machine that it shares with the server, held the calls up.
+    """
+
+    cpu_ms_per_call: float
+    cores: float
+    late_p99_ms: float
+    kept_up: bool
+
+
+class Samples(_Record):
+    """Every call of a load, column by column; seconds."""
+
+    due: list[float]
+    latency: list[float]
+    status: list[str]
+
+
+class LoadResult(_Record):
+    """One load on one server.
+
+    Attributes:
+        how: it was made: its rate, its clients.
+        seconds: from the first call to the last end.
+        calls: that ended.
+        interrupted: whether it was stopped early.
+        statuses: how many calls ended how.
+        goodput: calls answered a second.
+        pairs_per_second: answered.
+        latency_ms: percentiles of the answered calls, from the intended time.
+        server_ms: medians of what the server says that it spent on what.
+        generator: what the load itself cost.
+        samples: of every call.
+    """
+
+    how: dict[str, str | float]
+    seconds: float
+    calls: int
+    interrupted: bool
+    statuses: dict[str, int]
+    goodput: float
+    pairs_per_second: float
+    latency_ms: dict[str, float]
+    server_ms: dict[str, float]
+    generator: Generator
+    samples: Samples
+
+    def caveats(self) -> list[str]:
+        """What should be known before the figures are believed, a sentence each."""
+        found = []
+        if self.interrupted:
+            found.append(f"Stopped early, after {self.seconds:.1f} s; calls in flight then are not counted.")
+        if not self.generator.kept_up:
+            found.append(
+                f"The generator did not keep up: {self.generator.cores:.0%} of a core, a hundredth of the calls sent "
+                f"{self.generator.late_p99_ms:.0f} ms late or more; the latencies include that."
+            )
+        return found
+
+
+class Quality(_Record):
+    """How one variant at one setting ranks, and how fast.
+
+    Attributes:
+        variant: of the ranker; the first point of a set is the reference, in fp32.
+        max_length: tokens of a pair.
+        long_documents: "truncate" or "chunk".
+        data: the judged set.
+        queries: of it.
+        ndcg_10, mrr_10: means.
+        ndcg_difference: to the reference, paired, with a 95% interval over queries; None for itself.
+        pairs_per_second: documents ordered a second.
+        per_query: nDCG@10 of each query.
+    """
+
+    variant: str
+    max_length: int
+    long_documents: str
+    data: str
+    queries: int
+    ndcg_10: float
+    mrr_10: float
+    ndcg_difference: Estimate | None
+    pairs_per_second: float
+    per_query: list[float]
+
+    def difference(self) -> str:
+        """To the reference, with its interval; empty for itself."""
+        gap = self.ndcg_difference
+        return f"{gap.median:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]" if gap else ""
+
+
+class Sizing(_Record):
+    """How many replicas of a variant carry a load.
+
+    Attributes:
+        variant: of the ranker.
+        highest_rate: calls a second of one replica within the objective.
+        replicas: that the load needs; None where one replica meets the objective at no rate.
+        arithmetic: how that comes about, in words.
+    """
+
+    variant: str
+    highest_rate: float
+    replicas: int | None
+    arithmetic: str
+
+
 class Result(_Record):
     """One run of a benchmark.
 
@@ -88,52 +200,55 @@ class Result(_Record):
         schema_version: of this layout.
         benchmark: which one.
         created: UTC, ISO 8601.
+        revision: git's, of the directory that it ran in; empty where there is none.
         machine: where it ran.
         tools: versions.
         settings: everything that was asked for.
-        speeds: the contestants; the first is the baseline.
+        speeds: contestants in turns; the first is the baseline.
         checks: properties of the engine.
+        loads: on a server, in the order of the measurements.
+        highest_rate: calls a second within the objective, where that was looked for.
+        quality: of variants and settings.
+        sizing: for a load.
     """
 
-    schema_version: int = 1
+    schema_version: int = 2
     benchmark: str
     created: str
+    revision: str
     machine: Machine
     tools: dict[str, str]
     settings: dict[str, str | int | float | bool | list[str]]
-    speeds: list[Speed]
-    checks: list[Check]
+    speeds: list[Speed] = []
+    checks: list[Check] = []
+    loads: list[LoadResult] = []
+    highest_rate: float | None = None
+    quality: list[Quality] = []
+    sizing: list[Sizing] = []
 
 
-def now() -> str:
-    """The time, as a result says it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def this_machine() -> Machine:
-    """The machine that this process runs on."""
-    return Machine(
-        processor=_processor(),
-        instruction_set=instruction_set(),
-        cores=usable_cores(),
-        system=f"{platform.system()} {platform.release()}, {os.cpu_count()} logical processors",
+def new_result(benchmark: str, settings: dict[str, Any], **measured: Any) -> Result:
+    """A result of this moment on this machine."""
+    return Result(
+        benchmark=benchmark,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        revision=revision(),
+        machine=Machine(**this_machine()),
+        tools=tools(),
+        settings=settings,
+        **measured,
     )
 
 
-def tools() -> dict[str, str]:
-    """Versions of what is installed."""
-    found = {}
-    for tool in _TOOLS:
-        try:
-            found[tool] = version(tool)
-        except PackageNotFoundError:
-            continue
-    return found
+def read_result(path: Path) -> Result:
+    """Reads a result's file.
 
-
-def _processor() -> str:
+    Raises:
+        UsageError: it is none, or one of another version.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+        return Result.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except ValidationError:
+        raise UsageError(f"{path} is no result of this version of crossrank bench; measure again") from None

@@ -12,7 +12,7 @@ from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncode
 from transformers import PrinterCallback
 
 from crossrank.bench.alternate import ratio
-from crossrank.bench.result import Result, Speed, now, this_machine, tools
+from crossrank.bench.result import Result, Speed, new_result
 from serve.errors import UsageError
 from train.base import open_base, usable_precision
 from train.dataset import TrainingSet, open_training_set, write_training_set
@@ -73,12 +73,9 @@ def bench_training(
                     seconds = time.perf_counter() - started
                 if turn:
                     speeds[name].append(learnt.pairs / seconds)
-    return Result(
-        benchmark="training",
-        created=now(),
-        machine=this_machine(),
-        tools=tools(),
-        settings={
+    return new_result(
+        "training",
+        {
             **asdict(options),
             "recipe": recipe.name,
             "loss": recipe.loss.name,

@@ -1,16 +1,27 @@
-"""Calls of realistic sizes: a query and a hundred passages of real text, their lengths widely spread."""
+"""Calls to measure with: real text of named lengths, a user's own texts, or a judged set's candidates."""
 
 import random
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from export.reference import standard_library_functions
+from judgements.bm25 import BM25
+from judgements.judged_set import is_judged_set, read_judged_set
+from judgements.text_files import json_records
+from serve.errors import UsageError
+
+PASSAGES = "passages"
 
 # Passages as search systems keep them, about 84 tokens on average with their query. Log-normal, in words.
 _MEAN_WORDS = 62
 _SPREAD = 0.7
 _MOST_WORDS = 300
+
+_FIXED = re.compile(r"fixed-(?P<words>[1-9]\d{0,4})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,23 +32,60 @@ class RankCall:
     documents: list[str]
 
 
+def workload_calls(name: str, count: int, documents: int, seed: int) -> list[RankCall]:
+    """Calls of a workload.
+
+    Args:
+        name: "passages", whose lengths spread widely; "fixed-N", N words each; a .jsonl file of {"query", "documents"};
+            or a directory, a judged set, whose candidates are taken, or BM25's best where it has none.
+        count: how many at most; a user's own calls are drawn by seed where there are more.
+        documents: of each call, at most.
+        seed: of all draws.
+
+    Raises:
+        UsageError: there is no such workload, or a line of it is at fault.
+        judgements.errors.JudgementsError: a file is at fault.
+    """
+    path = Path(name)
+    if name == PASSAGES:
+        return rank_calls(count, documents, seed)
+    if fixed := _FIXED.fullmatch(name):
+        words = int(fixed["words"])
+        return _drawn(count, documents, seed, lambda _: words)
+    if is_judged_set(path):
+        calls = list(_judged_calls(path, documents))
+    elif path.suffix == ".jsonl" and path.is_file():
+        calls = [RankCall(call.query, call.documents[:documents]) for call in _file_calls(path)]
+    else:
+        raise UsageError(
+            f"workload {name}: give {PASSAGES}, fixed-N for N words a document, a .jsonl file of queries and their "
+            "documents, or a judged set's directory"
+        )
+    return random.Random(seed).sample(calls, min(count, len(calls)))
+
+
 def rank_calls(count: int, documents: int, seed: int) -> list[RankCall]:
-    """Calls with text of Python's standard library.
+    """Calls with text of Python's standard library, of passages' lengths.
 
     Args:
         count: how many.
         documents: of each call; no two calls have the same pair.
         seed: of all draws.
     """
+
+    def words(draw: np.random.Generator) -> int:
+        return max(1, min(_MOST_WORDS, int(draw.lognormal(np.log(_MEAN_WORDS) - _SPREAD**2 / 2, _SPREAD))))
+
+    return _drawn(count, documents, seed, words)
+
+
+def _drawn(count: int, documents: int, seed: int, words: Callable[[np.random.Generator], int]) -> list[RankCall]:
     functions = standard_library_functions()
     draw, choose = np.random.default_rng(seed), random.Random(seed)
     calls = []
     for number in range(count):
         query = f"{choose.choice(functions)[0]} ({seed}.{number})"
-        sizes = draw.lognormal(np.log(_MEAN_WORDS) - _SPREAD**2 / 2, _SPREAD, size=documents)
-        calls.append(
-            RankCall(query, [_passage(functions, choose, max(1, min(_MOST_WORDS, int(size)))) for size in sizes])
-        )
+        calls.append(RankCall(query, [_passage(functions, choose, words(draw)) for _ in range(documents)]))
     return calls
 
 
@@ -49,3 +97,21 @@ def _passage(functions: list[tuple[str, str]], choose: random.Random, words: int
         found.extend(functions[place % len(functions)][1].split(" "))
         place += 1
     return " ".join(found[:words])
+
+
+def _file_calls(path: Path) -> Iterator[RankCall]:
+    for where, record in json_records(path):
+        query, documents = record.get("query"), record.get("documents")
+        if not (isinstance(query, str) and query.strip()):
+            raise UsageError(f"{where}: 'query' is missing or blank; give its text")
+        if not (isinstance(documents, list) and documents and all(isinstance(text, str) for text in documents)):
+            raise UsageError(f"{where}: 'documents' must be a list of texts, at least one")
+        yield RankCall(query, documents)
+
+
+def _judged_calls(directory: Path, documents: int) -> Iterator[RankCall]:
+    judged = read_judged_set(directory)
+    found = judged.candidates or BM25(judged.corpus).top(judged.queries, documents)
+    for query_id, ids in found.items():
+        if ids:
+            yield RankCall(judged.queries[query_id], [judged.corpus[doc_id] for doc_id in ids[:documents]])

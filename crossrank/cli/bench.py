@@ -1,16 +1,42 @@
 """`crossrank bench`."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from crossrank.cli.output import needs, print_json, print_step, print_table
+from crossrank.cli.bench_tables import show_changes, show_result
+from crossrank.cli.output import needs, print_json, print_step
+from serve.errors import UsageError
 
 if TYPE_CHECKING:
     from crossrank.bench.result import Result
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed and ranking quality side by side with the alternatives.")
+
+Out: TypeAlias = Annotated[Path | None, typer.Option(help="Directory for result.json, report.html and the pictures.")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Ranker: TypeAlias = Annotated[Path, typer.Argument(help="A ranker's directory.")]
+Seed: TypeAlias = Annotated[int, typer.Option(help="Of texts and times.")]
+Workload: TypeAlias = Annotated[
+    str, typer.Option(help="passages, fixed-N (words), a .jsonl of query and documents, or a judged set.")
+]
+Variants: TypeAlias = Annotated[list[str] | None, typer.Option("--variant", help="Repeatable. Default: all.")]
+
+
+class Arrivals(StrEnum):
+    """When calls of an open loop are due."""
+
+    POISSON = "poisson"
+    CONSTANT = "constant"
+
+
+class LongDocuments(StrEnum):
+    """What is done with documents that do not fit."""
+
+    TRUNCATE = "truncate"
+    CHUNK = "chunk"
 
 
 @app.command("engine")
@@ -23,24 +49,20 @@ def engine(
     alternations: Annotated[int, typer.Option(min=2, help="Turns that count.")] = 7,
     seconds: Annotated[float, typer.Option(min=1, help="Length of each measurement under load.")] = 20.0,
     load: Annotated[bool, typer.Option(help="Also put the server under load.")] = True,
-    seed: Annotated[int, typer.Option(help="Of texts and times.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Directory for result.json and speed.png.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    server: Annotated[
+        list[str] | None, typer.Option(help="URL of another server's /rerank with the same weights; repeatable.")
+    ] = None,
+    seed: Seed = 0,
+    out: Out = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure the engine beside sentence-transformers and bare ONNX Runtime: same weights, same calls, in turns."""
     with needs("bench,cpu"):
         from crossrank.bench.engine import EngineOptions, bench_engine
-        from crossrank.bench.plot import plot_speeds
-    options = EngineOptions(model, ranker, variant, documents, calls, alternations, seconds, load, seed)
-    result = bench_engine(options, print_step)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "result.json").write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        plot_speeds(result, out / "speed.png")
-    if as_json:
-        print_json(result.model_dump())
-    else:
-        _show(result)
+    options = EngineOptions(
+        model, ranker, variant, documents, calls, alternations, seconds, load, tuple(server or ()), seed
+    )
+    _deliver(bench_engine(options, print_step), out, as_json)
 
 
 @app.command("training")
@@ -51,50 +73,157 @@ def training(
     ] = None,
     rows: Annotated[int, typer.Option(min=32, help="Rows of its data, drawn by seed; a turn is one epoch.")] = 512,
     alternations: Annotated[int, typer.Option(min=2, help="Turns that count.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    out: Out = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a recipe's pairs a second beside sentence-transformers' own trainer: same data, same batch, in turns."""
     with needs("bench,train,cpu"):
         from crossrank.bench.training import TrainingOptions, bench_training
         from train.recipe_files import load_recipe
     result = bench_training(load_recipe(recipe, overrides or ()), TrainingOptions(rows, alternations), print_step)
+    _deliver(result, out, as_json)
+
+
+@app.command("load")
+def load(
+    target: Annotated[
+        str, typer.Argument(help="host:port of our server, or the URL of any server's /rerank.")
+    ] = "127.0.0.1:50051",
+    clients: Annotated[int, typer.Option(min=1, help="Of a closed loop: each waits for its answer.")] = 1,
+    rate: Annotated[float | None, typer.Option(min=0.01, help="Calls a second of an open loop instead.")] = None,
+    slo: Annotated[
+        str | None, typer.Option(help="Look for the highest rate within an objective, such as p99=200ms.")
+    ] = None,
+    arrivals: Annotated[Arrivals, typer.Option(help="Of an open loop.")] = Arrivals.POISSON,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 20.0,
+    warm_up: Annotated[float, typer.Option(min=0, help="Seconds before it, which do not count.")] = 3.0,
+    deadline: Annotated[float, typer.Option(min=0.001, help="Seconds of each call.")] = 30.0,
+    workload: Workload = "passages",
+    documents: Annotated[int, typer.Option(min=1, help="Of a call, at most.")] = 50,
+    calls: Annotated[int, typer.Option(min=1, help="Calls that differ, sent in turn.")] = 64,
+    seed: Seed = 0,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put load on a running server. Ctrl-C keeps what was measured until then.
+
+    Latency counts from the time at which a call was due, not from when it could be sent.
+    """
+    with needs("bench,cpu"):
+        from crossrank.bench.load_run import LoadOptions, bench_load
+        from crossrank.bench.objective import parse_objective
+    options = LoadOptions(
+        target,
+        clients,
+        rate,
+        arrivals.value,
+        parse_objective(slo) if slo else None,
+        seconds,
+        warm_up,
+        deadline,
+        workload,
+        documents,
+        calls,
+        seed,
+    )
+    _deliver(bench_load(options, print_step), out, as_json)
+
+
+@app.command("quality")
+def quality(
+    ranker: Ranker,
+    data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="Judged sets.")],
+    model: Annotated[
+        str | None, typer.Option(help="Cross-encoder in PyTorch to compare with. Default: the fp32 graph.")
+    ] = None,
+    variant: Variants = None,
+    max_length: Annotated[
+        list[int] | None, typer.Option(min=8, help="Tokens of a pair; repeatable. Default: the ranker's own.")
+    ] = None,
+    long_documents: Annotated[list[LongDocuments] | None, typer.Option(help="Repeatable. Default: truncate.")] = None,
+    max_queries: Annotated[int, typer.Option(min=1, help="Of each set.")] = 100,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure nDCG@10, MRR@10 and speed of every variant and setting, with paired intervals."""
+    with needs("bench,cpu"):
+        from crossrank.bench.quality import QualityOptions, bench_quality
+    options = QualityOptions(
+        ranker,
+        tuple(data),
+        model,
+        tuple(variant or ()),
+        tuple(max_length or ()),
+        tuple(strategy.value for strategy in long_documents or (LongDocuments.TRUNCATE,)),
+        max_queries,
+    )
+    _deliver(bench_quality(options, print_step), out, as_json)
+
+
+@app.command("size")
+def size(
+    ranker: Ranker,
+    rate: Annotated[float, typer.Option(min=0.01, help="Calls a second that all replicas together get.")],
+    slo: Annotated[str, typer.Option(help="Objective that they must meet, such as p99=150ms.")],
+    documents: Annotated[int, typer.Option(min=1, help="Of a call.")] = 50,
+    variant: Variants = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each measurement.")] = 10.0,
+    workload: Workload = "passages",
+    seed: Seed = 0,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how many machines like this one carry a load, and with which variant."""
+    with needs("bench,cpu"):
+        from crossrank.bench.objective import parse_objective
+        from crossrank.bench.size import SizeOptions, bench_size
+    options = SizeOptions(ranker, rate, parse_objective(slo), documents, tuple(variant or ()), seconds, workload, seed)
+    _deliver(bench_size(options, print_step), out, as_json)
+
+
+@app.command("report")
+def report(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="result.json of other bench commands.")],
+    out: Annotated[Path, typer.Option(help="Directory for report.html and the pictures.")] = Path("bench-report"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print where they are as JSON.")] = False,
+) -> None:
+    """Draw results: one page that opens anywhere, and its pictures."""
+    with needs("bench,cpu"):
+        from crossrank.bench.report import write_report
+        from crossrank.bench.result import read_result
+    page = write_report([read_result(file) for file in files], out)
+    if as_json:
+        print_json({"report": str(page), "pictures": [str(path) for path in sorted(out.glob("*.png"))]})
+    else:
+        print(page)
+
+
+@app.command("compare")
+def compare(
+    before: Annotated[Path, typer.Argument(help="result.json.")],
+    after: Annotated[Path, typer.Argument(help="result.json of the same command, later.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what changed between two results beyond noise."""
+    with needs("bench,cpu"):
+        from crossrank.bench.compare import compare_results
+        from crossrank.bench.result import read_result
+    changes = compare_results(read_result(before), read_result(after))
+    if as_json:
+        print_json([change.to_json() for change in changes])
+    else:
+        show_changes(changes)
+
+
+def _deliver(result: "Result", out: Path | None, as_json: bool) -> None:
+    if out is not None:
+        from crossrank.bench.report import write_result
+
+        try:
+            write_result(result, out)
+        except OSError as error:
+            raise UsageError(f"{out} cannot be written: {error.strerror}") from None
     if as_json:
         print_json(result.model_dump())
     else:
-        _show(result)
-
-
-def _show(result: "Result") -> None:
-    machine = result.machine
-    rows = [
-        (
-            speed.name,
-            f"{speed.median:.0f}",
-            str(speed.ratio),
-            "" if speed.kendall_tau is None else f"{speed.kendall_tau:.3f}",
-            "" if speed.top_1 is None else f"{speed.top_1:.2f}",
-            ", ".join(f"{data} {loss:+.4f}" for data, loss in speed.loss.items()),
-        )
-        for speed in result.speeds
-    ]
-    print_table(
-        f"{result.benchmark} on {machine.processor}, {machine.cores} cores, {machine.instruction_set}",
-        ("contestant", "pairs/s", "ratio to the first", "Kendall", "top-1", "nDCG@10 less PyTorch's"),
-        rows,
-    )
-    if not result.checks:
-        return
-    print_table(
-        "checks",
-        ("what", "is", "aim", "reached", "details"),
-        [
-            (
-                check.name,
-                f"{check.value:.3g} {check.unit}",
-                check.aim,
-                "yes" if check.reached else "no",
-                ", ".join(f"{name} {value:.3g}" for name, value in check.details.items()),
-            )
-            for check in result.checks
-        ],
-    )
+        show_result(result)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from crossrank.bench.alternate import ratio
-from crossrank.bench.load import closed_loop, open_loop
 from crossrank.bench.matmul import Shape
 from crossrank.bench.result import Result
 from crossrank.bench.workload import rank_calls
@@ -34,16 +33,6 @@ def test_products_count_the_last_layer_for_the_first_token() -> None:
     shape = Shape(hidden=2, intermediate=8, layers=1)
     # Keys and values of 3 tokens, the other products of one, and its attention.
     assert shape.products([3]) == 3 * 2 * 2 * 4 + 2 * (2 * 4 + 2 * 16) + 4 * 3 * 2
-
-
-def test_load_is_measured_from_when_a_call_was_due(server: str) -> None:
-    calls = rank_calls(2, 20, seed=5)
-    outcomes = open_loop(server, calls, rate=10, seconds=1.0, deadline=30.0, seed=0)
-    assert {outcome.status for outcome in outcomes} == {"OK"}
-    assert all(0 <= outcome.due < 1 and outcome.latency > 0 for outcome in outcomes)
-    late = open_loop(server, calls, rate=10, seconds=0.5, deadline=0.001, seed=0)
-    assert {outcome.status for outcome in late} <= {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
-    assert len(closed_loop(server, calls, clients=2, seconds=0.2, deadline=30.0)) >= 2
 
 
 def test_the_benchmark_gives_its_result_as_json_and_draws_it(trained: Path, ranker: Path, tmp_path: Path) -> None:

@@ -1,0 +1,93 @@
+"""A latency objective, and the highest rate that meets it."""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from crossrank.bench.load import Load, Outcome
+from serve.errors import UsageError
+
+_OBJECTIVE = re.compile(r"p(?P<percentile>\d{1,2}(\.\d+)?)=(?P<number>\d+(\.\d+)?)(?P<unit>ms|s)")
+_UNITS = {"ms": 0.001, "s": 1.0}
+
+# Bisection ends when the rate is known to so much of itself.
+_PRECISION = 0.1
+_MOST_STEPS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """So many percent of the calls are answered within so many seconds; a call that fails never is."""
+
+    percentile: float
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"p{self.percentile:g}={1000 * self.seconds:.12g}ms"
+
+    def measured(self, outcomes: Sequence[Outcome]) -> float:
+        """The latency at the percentile in seconds; infinite where that call failed."""
+        latencies = [outcome.latency if outcome.status == "OK" else math.inf for outcome in outcomes]
+        # Not interpolated: between a number and infinity there is nothing.
+        return float(np.percentile(latencies, self.percentile, method="inverted_cdf")) if latencies else math.inf
+
+    def met(self, outcomes: Sequence[Outcome]) -> bool:
+        """Whether the calls kept it."""
+        return self.measured(outcomes) <= self.seconds
+
+
+def parse_objective(text: str) -> Objective:
+    """Reads "p99=200ms" or "p95=1.5s".
+
+    Raises:
+        UsageError: it is none.
+    """
+    found = _OBJECTIVE.fullmatch(text)
+    if found is None:
+        raise UsageError(f"{text!r} is no latency objective; write one like p99=200ms")
+    objective = Objective(float(found["percentile"]), float(found["number"]) * _UNITS[found["unit"]])
+    if not (objective.percentile > 0 and objective.seconds > 0):
+        raise UsageError(f"{text!r}: the percentile and the time must be above 0")
+    return objective
+
+
+def highest_rate(
+    measure: Callable[[float], Load], objective: Objective, first: float, most: float = math.inf
+) -> tuple[float, list[tuple[float, Load]]]:
+    """Doubles the rate until the objective is missed, or halves it until it is met, then bisects.
+
+    Args:
+        measure: puts a load of a rate in calls a second on the server.
+        objective: what must be met.
+        first: rate to begin with.
+        most: rate that is never exceeded.
+
+    Returns:
+        The highest rate seen to meet it, 0 where none did, and every measurement in order.
+    """
+    met, missed = 0.0, math.inf
+    rate = min(first, most)
+    steps: list[tuple[float, Load]] = []
+    while len(steps) < _MOST_STEPS:
+        load = measure(rate)
+        steps.append((rate, load))
+        if load.interrupted:
+            break
+        if objective.met(load.outcomes):
+            met = rate
+            if rate >= most:
+                break
+        else:
+            missed = rate
+        if math.isinf(missed):
+            rate = min(2 * rate, most)
+        elif met == 0:
+            rate /= 2
+        elif missed / met <= 1 + _PRECISION:
+            break
+        else:
+            rate = math.sqrt(met * missed)
+    return met, steps

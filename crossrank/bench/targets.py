@@ -1,0 +1,172 @@
+"""What load is put on: our server over gRPC, or any server with an HTTP `/rerank`."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+import grpc
+import grpc.aio
+import numpy as np
+from numpy.typing import NDArray
+
+from crossrank.bench.workload import RankCall
+from crossrank.v1 import ranker_pb2
+from serve.errors import CrossrankError, UsageError
+
+_OPTIONS = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 0))
+_NO_ADDRESS = "{}: give host:port of a gRPC server, or an http URL of a /rerank"
+_RANK = "/crossrank.v1.RankService/Rank"
+_PROBE_SECONDS = 30.0
+# Infinity, Cohere and Jina take `documents`, text-embeddings-inference takes `texts`.
+_BODIES = ("documents", "texts")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a call ended.
+
+    Attributes:
+        status: "OK", a gRPC code's name, or "HTTP 429" and the like.
+        split: seconds that the server says it spent on `tokenize`, `queue` and `compute`; empty where it does not.
+        body: of an answer over HTTP.
+    """
+
+    status: str
+    split: dict[str, float] = field(default_factory=dict)
+    body: bytes = b""
+
+    def scores(self) -> NDArray[np.float32]:
+        """The scores in an answer over HTTP, in the order of the documents; float32, shape [documents].
+
+        Raises:
+            CrossrankError: there are none.
+        """
+        try:
+            told = json.loads(self.body)
+            entries = told["results"] if isinstance(told, dict) else told
+            scores = np.full(len(entries), np.nan, dtype=np.float32)
+            for entry in entries:
+                scores[entry["index"]] = entry["relevance_score" if "relevance_score" in entry else "score"]
+        except (ValueError, KeyError, TypeError, IndexError):
+            raise CrossrankError("the server's answer holds no scores in a form that we know") from None
+        if np.isnan(scores).any():
+            raise CrossrankError("the server's answer leaves documents out")
+        return scores
+
+
+class Target(Protocol):
+    """A server that answers calls, which are serialised before the clock runs."""
+
+    def serialise(self, call: RankCall) -> bytes:
+        """A request as it goes over the wire."""
+
+    async def send(self, request: bytes, deadline: float) -> Answer:
+        """Sends it and waits for its end, at most `deadline` seconds."""
+
+
+@asynccontextmanager
+async def open_target(address: str) -> AsyncIterator[Target]:
+    """Connects to a server.
+
+    Args:
+        address: "host:port" of a server of ours, or the URL of a `/rerank`.
+
+    Raises:
+        UsageError: it is neither.
+        CrossrankError: nothing answers there, or what answers cannot rank.
+    """
+    if "://" in address:
+        async with open_http(address) as http:
+            yield http
+        return
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise UsageError(_NO_ADDRESS.format(address))
+    async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+        target = _Grpc(channel)
+        answer = await target.send(target.serialise(RankCall("probe", ["probe"])), _PROBE_SECONDS)
+        if answer.status != "OK":
+            raise CrossrankError(
+                f"{address}: a call of one document ended with {answer.status}; is a ranker served there?"
+            )
+        yield target
+
+
+@asynccontextmanager
+async def open_http(address: str) -> AsyncIterator[Target]:
+    """Connects to a server with an HTTP `/rerank`; see `open_target`."""
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(_NO_ADDRESS.format(address))
+    url = address if parts.path.strip("/") else f"{address.rstrip('/')}/rerank"
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        yield _Http(session, url, await _body_of(session, url))
+
+
+class _Grpc:
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._rank: Any = channel.unary_unary(_RANK, response_deserializer=ranker_pb2.RankResponse.FromString)
+
+    def serialise(self, call: RankCall) -> bytes:
+        return message(call).SerializeToString()
+
+    async def send(self, request: bytes, deadline: float) -> Answer:
+        try:
+            response = await self._rank(request, timeout=deadline)
+        except grpc.RpcError as error:
+            return Answer(error.code().name)
+        timings = response.timings
+        parts = {"tokenize": timings.tokenize, "queue": timings.queue, "compute": timings.compute}
+        return Answer("OK", {name: duration.ToNanoseconds() / 1e9 for name, duration in parts.items()})
+
+
+class _Http:
+    def __init__(self, session: aiohttp.ClientSession, url: str, documents: str) -> None:
+        self._session, self._url, self._documents = session, url, documents
+
+    def serialise(self, call: RankCall) -> bytes:
+        return json.dumps({"query": call.query, self._documents: call.documents}).encode()
+
+    async def send(self, request: bytes, deadline: float) -> Answer:
+        return await _post(self._session, self._url, request, deadline)
+
+
+def message(call: RankCall) -> ranker_pb2.RankRequest:
+    """A call as the contract has it."""
+    return ranker_pb2.RankRequest(
+        query=call.query, documents=[ranker_pb2.Document(text=text) for text in call.documents]
+    )
+
+
+async def _body_of(session: aiohttp.ClientSession, url: str) -> str:
+    """Which of the two usual bodies it takes."""
+    statuses: list[str] = []
+    for name in _BODIES:
+        body = json.dumps({"query": "probe", name: ["probe"]}).encode()
+        statuses.append((await _post(session, url, body, _PROBE_SECONDS)).status)
+        if statuses[-1] == "OK":
+            return name
+    raise CrossrankError(
+        f"{url}: a call of one document ended with {' and '.join(dict.fromkeys(statuses))}; is there a server that "
+        "reranks?"
+    )
+
+
+async def _post(session: aiohttp.ClientSession, url: str, body: bytes, deadline: float) -> Answer:
+    try:
+        async with session.post(
+            url,
+            data=body,
+            headers={"Content-Type": "application/json"},
+            timeout=aiohttp.ClientTimeout(total=deadline),
+        ) as reply:
+            content = await reply.read()
+            return Answer("OK", body=content) if reply.status == 200 else Answer(f"HTTP {reply.status}")
+    except TimeoutError:
+        return Answer("DEADLINE_EXCEEDED")
+    except aiohttp.ClientError:
+        return Answer("UNAVAILABLE")

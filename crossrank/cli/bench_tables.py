@@ -1,0 +1,141 @@
+"""Tables of benchmark results, for people."""
+
+from typing import TYPE_CHECKING
+
+from crossrank.cli.output import print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crossrank.bench.compare import Change
+    from crossrank.bench.result import Result
+
+
+def show_result(result: "Result") -> None:
+    """Prints what was measured."""
+    machine = result.machine
+    title = f"{result.benchmark} on {machine.processor}, {machine.cores} cores, {machine.instruction_set}"
+    if result.speeds:
+        _show_speeds(result, title)
+    if result.checks:
+        _show_checks(result)
+    if result.loads:
+        _show_loads(result, title)
+    if result.quality:
+        _show_quality(result, title)
+    if result.sizing:
+        _show_sizing(result)
+
+
+def show_changes(changes: "Sequence[Change]") -> None:
+    """Prints each figure of both results, and a sentence on whether any changed."""
+    rows = [
+        (
+            change.what,
+            f"{change.before:.4g}",
+            f"{change.after:.4g}",
+            str(change.ratio),
+            "yes" if change.beyond_noise else "no",
+        )
+        for change in changes
+    ]
+    print_table("after to before", ("what", "before", "after", "ratio", "beyond noise"), rows)
+    changed = sum(change.beyond_noise for change in changes)
+    print(f"{changed} of {len(changes)} figures changed beyond noise (95% intervals; one in twenty does so by chance).")
+
+
+def _show_speeds(result: "Result", title: str) -> None:
+    rows = [
+        (
+            speed.name,
+            f"{speed.median:.0f}",
+            str(speed.ratio),
+            "" if speed.kendall_tau is None else f"{speed.kendall_tau:.3f}",
+            "" if speed.top_1 is None else f"{speed.top_1:.2f}",
+            ", ".join(f"{data} {loss:+.4f}" for data, loss in speed.loss.items()),
+        )
+        for speed in result.speeds
+    ]
+    columns = ("contestant", "pairs/s", "ratio to the first", "Kendall", "top-1", "nDCG@10 less PyTorch's")
+    print_table(title, columns, rows)
+
+
+def _show_checks(result: "Result") -> None:
+    print_table(
+        "checks",
+        ("what", "is", "aim", "reached", "details"),
+        [
+            (
+                check.name,
+                f"{check.value:.3g} {check.unit}",
+                check.aim,
+                "yes" if check.reached else "no",
+                ", ".join(f"{name} {value:.3g}" for name, value in check.details.items()),
+            )
+            for check in result.checks
+        ],
+    )
+
+
+def _show_loads(result: "Result", title: str) -> None:
+    percentiles = list(next((load.latency_ms for load in result.loads if load.latency_ms), {}))
+    parts = list(next((load.server_ms for load in result.loads if load.server_ms), {}))
+    rows = []
+    for load in result.loads:
+        how = ", ".join(
+            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in load.how.items()
+        )
+        rows.append(
+            (
+                how,
+                f"{load.goodput:.2f}",
+                f"{load.pairs_per_second:.0f}",
+                *(f"{load.latency_ms[name]:.0f}" if load.latency_ms else "" for name in percentiles),
+                *(f"{load.server_ms.get(part, 0):.1f}" if load.server_ms else "" for part in parts),
+                ", ".join(f"{status} {count}" for status, count in load.statuses.items()),
+                f"{load.generator.cpu_ms_per_call:.2f}, {load.generator.cores:.0%}",
+            )
+        )
+    columns = ("load", "answered/s", "pairs/s", *(f"{name} ms" for name in percentiles))
+    columns += (*(f"{part} ms" for part in parts), "ended", "generator: CPU ms a call, of a core")
+    print_table(title, columns, rows)
+    for load in result.loads:
+        for sentence in load.caveats():
+            print(sentence)
+    if result.highest_rate is not None:
+        objective = result.settings["objective"]
+        print(
+            f"Highest rate within {objective}: {result.highest_rate:.3g} calls a second."
+            if result.highest_rate
+            else f"No rate that was tried is within {objective}."
+        )
+
+
+def _show_quality(result: "Result", title: str) -> None:
+    rows = [
+        (
+            f"{point.variant}, {point.max_length} tokens, {point.long_documents}",
+            point.data,
+            str(point.queries),
+            f"{point.ndcg_10:.3f}",
+            point.difference(),
+            f"{point.mrr_10:.3f}",
+            f"{point.pairs_per_second:.0f}",
+        )
+        for point in result.quality
+    ]
+    columns = ("variant and setting", "data", "queries", "nDCG@10", "less the first", "MRR@10", "documents/s")
+    print_table(title, columns, rows)
+
+
+def _show_sizing(result: "Result") -> None:
+    rows = [
+        (size.variant, "none" if size.replicas is None else str(size.replicas), size.arithmetic)
+        for size in result.sizing
+    ]
+    print_table(
+        f"replicas for {result.settings['rate']:g} calls a second of {result.settings['documents']} documents within "
+        f"{result.settings['objective']}",
+        ("variant", "replicas", "how"),
+        rows,
+    )
