@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 QUICKSTART_DIR ?= quickstart
+BENCH_DIR ?= bench-result
 STUBS := crossrank/v1
 
-.PHONY: install quickstart test verify check proto proto-baseline
+.PHONY: install quickstart test verify check bench proto proto-baseline
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,6 +34,12 @@ check: install
 	rm -rf build/stubs && mkdir -p build/stubs
 	$(call generate,build/stubs)
 	diff -r -x __init__.py -x __pycache__ build/stubs/crossrank/v1 $(STUBS)
+
+# Prints what changed since the reference, and fails nothing: machines differ, so ratios within the run are compared.
+bench: quickstart
+	$(BIN)/crossrank bench engine $(QUICKSTART_DIR)/model $(QUICKSTART_DIR)/ranker --alternations 5 --no-load \
+		--out $(BENCH_DIR)
+	$(BIN)/crossrank bench compare crossrank/bench/reference.json $(BENCH_DIR)/result.json
 
 proto: install
 	$(call generate,.)

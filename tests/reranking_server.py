@@ -12,7 +12,7 @@ from aiohttp import web
 
 @dataclass
 class Behaviour:
-    """How it answers.
+    """How it answers; the score of a document is its length.
 
     Attributes:
         documents: the name under which it takes documents; under another one it answers 422.
@@ -48,7 +48,14 @@ def reranking_server(behaviour: Behaviour) -> Iterator[str]:
         behaviour.calls += 1
         documents = body[behaviour.documents]
         status = behaviour.status if len(documents) > 1 else 200
-        return web.json_response([{"index": number, "score": 0.0} for number in range(len(documents))], status=status)
+        # As text-embeddings-inference has it, best first; Infinity and Cohere say `results` and `relevance_score`.
+        score = "score" if behaviour.documents == "texts" else "relevance_score"
+        entries = sorted(
+            ({"index": place, score: float(len(text))} for place, text in enumerate(documents)),
+            key=lambda entry: -entry[score],
+        )
+        body = entries if behaviour.documents == "texts" else {"results": entries}
+        return web.json_response(body, status=status)
 
     application = web.Application()
     application.router.add_post("/rerank", rerank)

@@ -3,15 +3,20 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from crossrank.bench.alternate import ratio
+from crossrank.bench.alternate import Entry, alternate, ratio
 from crossrank.bench.matmul import Shape
+from crossrank.bench.peers import running_peer
 from crossrank.bench.result import Result
-from crossrank.bench.workload import rank_calls
+from crossrank.bench.targets import Answer
+from crossrank.bench.workload import RankCall, rank_calls
+from serve.errors import CrossrankError
+from tests.reranking_server import Behaviour, reranking_server
 
 
 def test_calls_are_a_function_of_their_seed_and_share_no_pair() -> None:
@@ -35,6 +40,29 @@ def test_products_count_the_last_layer_for_the_first_token() -> None:
     assert shape.products([3]) == 3 * 2 * 2 * 4 + 2 * (2 * 4 + 2 * 16) + 4 * 3 * 2
 
 
+@pytest.mark.parametrize("documents", ["documents", "texts"])
+def test_a_server_with_http_is_a_contestant(documents: str) -> None:
+    calls = [RankCall("what", ["a", "bbb", "cc"]), RankCall("why", ["dddd", "e"])]
+    behaviour = Behaviour(documents)
+    with reranking_server(behaviour) as address, running_peer(address) as (name, contestant):
+        speeds, scores = alternate({name: Entry(contestant)}, calls, 2)
+        behaviour.status = 503
+        with pytest.raises(CrossrankError, match="a call ended with HTTP 503"):
+            contestant(calls[0])
+    assert name == f"server at {address.removeprefix('http://')}"
+    assert len(speeds[name]) == 2
+    assert [part.tolist() for part in scores[name]] == [[1.0, 3.0, 2.0], [4.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]]", b'{"scores": [1]}', b'[{"index": 5, "score": 1}]', b'[{"index": 0}]', b'[{"index":0,"score":1},3]'],
+)
+def test_an_answer_without_scores_is_one_sentence(body: bytes) -> None:
+    with pytest.raises(CrossrankError, match="holds no scores in a form that we know"):
+        Answer("OK", body=body).scores()
+
+
 def test_the_benchmark_gives_its_result_as_json_and_draws_it(trained: Path, ranker: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "crossrank.cli", "bench", "engine", str(trained), str(ranker), "--json"]
     command += ["--documents", "8", "--calls", "1", "--alternations", "2", "--no-load", "--out", str(tmp_path)]
@@ -51,3 +79,8 @@ def test_the_benchmark_gives_its_result_as_json_and_draws_it(trained: Path, rank
     assert exact.top_1 == 1.0
     assert any(name.endswith("over gRPC, 8 at once") for name in names)
     assert any("matrix products" in check.name for check in printed.checks)
+    assert (tmp_path / "report.html").is_file()
+    for module, peer in (("fastembed", "fastembed"), ("flashrank", "FlashRank"), ("openvino", "OpenVINO")):
+        found = [speed for speed in printed.speeds if speed.name.startswith(peer)]
+        assert len(found) == (find_spec(module) is not None)
+        assert all(speed.top_1 == 1.0 for speed in found)
