@@ -4,8 +4,8 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -20,7 +20,8 @@ class Behaviour:
         period: seconds.
         status: of its answers to calls of more than one document.
         delay: seconds that each answer takes.
-        calls: that it answered.
+        one_at_a_time: whether a call waits for those before it.
+        queries: that it answered.
     """
 
     documents: str = "documents"
@@ -28,7 +29,8 @@ class Behaviour:
     period: float = 10.0
     status: int = 200
     delay: float = 0.0
-    calls: int = 0
+    one_at_a_time: bool = False
+    queries: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -38,14 +40,17 @@ def reranking_server(behaviour: Behaviour) -> Iterator[str]:
     ports: list[int] = []
     ready = threading.Event()
     started = time.monotonic()
+    turn = asyncio.Lock()
 
     async def rerank(request: web.Request) -> web.Response:
         body = await request.json()
         if behaviour.documents not in body:
             return web.Response(status=422)
         into = (time.monotonic() - started) % behaviour.period
-        await asyncio.sleep(max(behaviour.stall - into, 0) + behaviour.delay)
-        behaviour.calls += 1
+        await asyncio.sleep(max(behaviour.stall - into, 0))
+        async with turn if behaviour.one_at_a_time else nullcontext():
+            await asyncio.sleep(behaviour.delay)
+        behaviour.queries.append(body["query"])
         documents = body[behaviour.documents]
         status = behaviour.status if len(documents) > 1 else 200
         # As text-embeddings-inference has it, best first; Infinity and Cohere say `results` and `relevance_score`.

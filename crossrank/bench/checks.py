@@ -1,19 +1,20 @@
 """Properties of a server under load, each beside its aim."""
 
+import asyncio
 import statistics
-import threading
 import time
 from collections.abc import Sequence
 
 import grpc
 import numpy as np
 
-from crossrank.bench.load import Outcome, closed_loop, open_loop
+from crossrank.bench.load import STOPPED, Load, Outcome, Session, run_load
 from crossrank.bench.result import Check
 from crossrank.bench.server import Server
 from crossrank.bench.targets import message
 from crossrank.bench.workload import RankCall, rank_calls
 from crossrank.v1 import ranker_pb2_grpc
+from serve.errors import CrossrankError
 
 _CLIENTS = 8
 _LONG_DEADLINE = 60.0
@@ -21,10 +22,10 @@ _LONG_DEADLINE = 60.0
 
 def capacity(server: Server, calls: Sequence[RankCall], seconds: float) -> tuple[float, Check]:
     """Pairs a second with eight clients, and whether one client alone keeps all cores busy."""
-    closed_loop(server.target, calls, clients=1, seconds=1.0, deadline=_LONG_DEADLINE)
+    _closed(server, calls, 1, 1.0)
     cores = len(server.process.cpu_affinity())
     before, started = _cpu(server), time.perf_counter()
-    closed_loop(server.target, calls, clients=1, seconds=seconds, deadline=_LONG_DEADLINE)
+    _closed(server, calls, 1, seconds)
     busy = (_cpu(server) - before) / (time.perf_counter() - started) / cores
     check = Check(
         name="cores in use with one client",
@@ -40,7 +41,11 @@ def capacity(server: Server, calls: Sequence[RankCall], seconds: float) -> tuple
 def steadiness(server: Server, calls: Sequence[RankCall], pairs_per_second: float, seconds: float) -> Check:
     """p99 over p50 of the latency at 70% of capacity."""
     rate = 0.7 * pairs_per_second / len(calls[0].documents)
-    outcomes = open_loop(server.target, calls, rate=rate, seconds=seconds, deadline=_LONG_DEADLINE, seed=1).outcomes
+    load = run_load(
+        server.target,
+        lambda session: session.open_loop(calls, rate=rate, seconds=seconds, deadline=_LONG_DEADLINE, seed=1),
+    )
+    outcomes = _ended(load)
     p50, p99 = np.percentile([outcome.latency for outcome in outcomes if outcome.status == "OK"], [50, 99])
     return Check(
         name="p99 over p50 at 70% of capacity",
@@ -56,24 +61,26 @@ def fairness(server: Server, pairs_per_second: float, workers: int, seed: int) -
     """How long a call of 5 documents waits beside a stream of 1,000-document calls, in pairs of one worker."""
     [small] = rank_calls(1, 5, seed + 1)
     large = rank_calls(2, 1000, seed + 2)
-    seconds = 3 * 2 * 1000 / pairs_per_second
-    stream = threading.Thread(
-        target=closed_loop,
-        args=(server.target, large),
-        kwargs={"clients": 2, "seconds": seconds / 2, "deadline": _LONG_DEADLINE},
-    )
+    seconds = 3 * 1000 / pairs_per_second
     before = server.pairs()
-    stream.start()
-    server.pairs_since(before, lambda pairs: pairs["computed"] > 0)
     waits: list[float] = []
     latencies: list[float] = []
-    while stream.is_alive() and len(waits) < 100:
-        [outcome] = closed_loop(server.target, [small], clients=1, seconds=0, deadline=_LONG_DEADLINE).outcomes
-        if stream.is_alive():
-            waits.append(outcome.split.get("queue", 0.0))
-            latencies.append(outcome.latency)
-        time.sleep(0.05)
-    stream.join()
+
+    async def beside(session: Session) -> Load:
+        stream = asyncio.create_task(session.closed_loop(large, clients=2, seconds=seconds, deadline=_LONG_DEADLINE))
+        await asyncio.to_thread(server.pairs_since, before, lambda pairs: pairs["computed"] > 2)
+        while not stream.done() and len(waits) < 100:
+            load = await session.closed_loop([small], clients=1, seconds=0, deadline=_LONG_DEADLINE)
+            for outcome in load.outcomes:
+                if not stream.done() and outcome.status == "OK":
+                    waits.append(outcome.server["queue"])
+                    latencies.append(outcome.latency)
+            await asyncio.sleep(0.05)
+        return await stream
+
+    _ended(run_load(server.target, beside))
+    if not waits:
+        raise CrossrankError("no call of 5 documents was answered beside calls of 1,000")
     pair = workers / pairs_per_second
     wait = statistics.median(waits) / pair
     return Check(
@@ -94,9 +101,11 @@ def overload(server: Server, calls: Sequence[RankCall], pairs_per_second: float,
     """Goodput, refusals and memory at five times the capacity, which is measured again afterwards: machines drift."""
     documents = len(calls[0].documents)
     memory = server.resident_mib()
-    outcomes = open_loop(
-        server.target, calls, rate=5 * pairs_per_second / documents, seconds=seconds, deadline=2.0, seed=2
-    ).outcomes
+    rate = 5 * pairs_per_second / documents
+    load = run_load(
+        server.target, lambda session: session.open_loop(calls, rate=rate, seconds=seconds, deadline=2.0, seed=2)
+    )
+    outcomes = _ended(load)
     grown = server.resident_mib() - memory
     ended = max((outcome.due + outcome.latency for outcome in outcomes if outcome.status == "OK"), default=seconds)
     afterwards = _throughput(server, calls, seconds / 2)
@@ -164,8 +173,31 @@ def dead_calls(server: Server, workers: int, seed: int) -> Check:
 
 def _throughput(server: Server, calls: Sequence[RankCall], seconds: float) -> float:
     """Pairs a second with eight clients."""
-    outcomes = closed_loop(server.target, calls, clients=_CLIENTS, seconds=seconds, deadline=_LONG_DEADLINE).outcomes
-    return _answered(outcomes) / max(outcome.due + outcome.latency for outcome in outcomes)
+    load = _closed(server, calls, _CLIENTS, seconds)
+    answered = _answered(load.outcomes)
+    if not answered:
+        raise CrossrankError("the server answered no call, so it has no capacity to speak of")
+    return answered / load.seconds
+
+
+def _closed(server: Server, calls: Sequence[RankCall], clients: int, seconds: float) -> Load:
+    load = run_load(
+        server.target,
+        lambda session: session.closed_loop(calls, clients=clients, seconds=seconds, deadline=_LONG_DEADLINE),
+    )
+    _ended(load)
+    return load
+
+
+def _ended(load: Load) -> list[Outcome]:
+    """The outcomes of a load that went on to its end.
+
+    Raises:
+        KeyboardInterrupt: it was stopped.
+    """
+    if load.cut_short == STOPPED:
+        raise KeyboardInterrupt
+    return load.outcomes
 
 
 def _answered(outcomes: Sequence[Outcome]) -> int:

@@ -23,7 +23,8 @@ from crossrank.bench.matmul import matmul_rate, shape_of
 from crossrank.bench.peers import installed_peers, running_peer
 from crossrank.bench.result import Check, Result, Speed, new_result
 from crossrank.bench.server import Server, running_server
-from crossrank.bench.workload import RankCall, rank_calls
+from crossrank.bench.variants import chosen_variants, loss_of
+from crossrank.bench.workload import PASSAGES, RankCall, describe, rank_calls, workload_calls
 from crossrank.client import RankClient
 from judgements.metrics import kendall_tau, top_k_overlap
 from serve.machine import usable_cores
@@ -37,7 +38,7 @@ _BATCH_SIZES = (1, 4, 8, 16)
 _CONCURRENT = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
     """What is measured.
 
@@ -46,7 +47,8 @@ class EngineOptions:
         ranker: the ranker's directory.
         variant: that the server runs, and that takes several calls at once; by default the fastest that ranks here.
         documents: of each call.
-        calls: of each turn, and at least as many at once where a contestant takes several.
+        workload: as `workload_calls` has it.
+        calls: of each turn.
         alternations: turns that count.
         seconds: of each measurement under load.
         load: whether the server is put under load.
@@ -57,6 +59,7 @@ class EngineOptions:
     model: str
     ranker: Path
     variant: str | None = None
+    workload: str = PASSAGES
     documents: int = 100
     calls: int = 2
     alternations: int = 7
@@ -73,9 +76,9 @@ def bench_engine(options: EngineOptions, progress: Callable[[str], None] = lambd
         UsageError, InvalidRanker: as `Scorer.open` raises them.
     """
     ranker = open_ranker(options.ranker)
-    cpu = [variant for variant in ranker.manifest.variants if variant.provider == "cpu"]
-    calls = rank_calls(options.calls, options.documents, options.seed)
-    many = rank_calls(_CONCURRENT, options.documents, options.seed + 100)
+    cpu = chosen_variants(ranker.manifest)
+    calls = workload_calls(options.workload, options.calls, options.documents, options.seed)
+    many = workload_calls(options.workload, _CONCURRENT, options.documents, options.seed + 100)
     progress("open the contestants")
     with ExitStack() as stack:
         opened = stack.enter_context(scorers(options.ranker, [variant.file for variant in cpu]))
@@ -85,7 +88,8 @@ def bench_engine(options: EngineOptions, progress: Callable[[str], None] = lambd
         client = stack.enter_context(RankClient(server.target, timeout=120))
         torch = _torch(options.model, calls, progress)
         contestants = torch | _peers(ranker, cpu) | {f"crossrank {v.name}": in_process(opened[v.file]) for v in cpu}
-        contestants |= stack.enter_context(installed_peers(ranker, _plain(cpu)))
+        peers, failed = stack.enter_context(installed_peers(ranker, cpu[0].file))
+        contestants |= peers
         contestants |= dict(stack.enter_context(running_peer(url)) for url in options.servers)
         contestants[f"crossrank {served.variant.name} over gRPC"] = over_grpc(client)
         entries = {name: Entry(contestant) for name, contestant in contestants.items()}
@@ -104,12 +108,14 @@ def bench_engine(options: EngineOptions, progress: Callable[[str], None] = lambd
         {
             **asdict(options),
             "servers": list(options.servers),
+            **describe(calls),
             "variant": served.variant.name,
             "ranker": options.ranker.name,
             "model": Path(options.model).name,
             "version": ranker.manifest.version,
         },
         speeds=[*speeds, *at_once],
+        failed=failed,
         checks=checks,
     )
 
@@ -138,11 +144,6 @@ def _peers(ranker: Ranker, variants: Sequence[Variant]) -> dict[str, Contestant]
     return found
 
 
-def _plain(variants: Sequence[Variant]) -> str:
-    """The graph that nothing was done to, which everybody's runtime takes."""
-    return next((variant.file for variant in variants if variant.name == "fp32"), variants[0].file)
-
-
 def _speeds(
     entries: Mapping[str, Entry],
     calls: Sequence[RankCall],
@@ -158,9 +159,10 @@ def _speeds(
             concurrency=entries[name].concurrency,
             pairs_per_second=measured[name],
             median=median(measured[name]),
+            baseline=baseline,
             ratio=ratio(measured[name], measured[baseline]),
             **_order(scores[baseline], scores[name]) if name != baseline else {"kendall_tau": None, "top_1": None},
-            loss=_loss(name, variants),
+            loss=next((loss_of(v) for v in variants if v.name in name.replace(",", " ").split()), {}),
         )
         for name in entries
     ]
@@ -174,25 +176,15 @@ def _order(reference: Sequence[Scores], scores: Sequence[Scores]) -> dict[str, f
     }
 
 
-def _loss(name: str, variants: Sequence[Variant]) -> dict[str, float]:
-    words = name.replace(",", " ").split()
-    variant = next((variant for variant in variants if variant.name in words), None)
-    return {
-        figures.data: figures.ndcg_difference.mean
-        for figures in (variant.agreement if variant else ())
-        if figures.ndcg_difference is not None
-    }
-
-
 def _wire(at_once: Sequence[Speed]) -> Check:
     alone, wire = at_once
     share = wire.ratio
     return Check(
         name="over gRPC, of in process, 8 calls at once",
-        value=share.median,
+        value=share.value,
         unit="ratio",
         aim="at least 0.97, or no difference beyond noise",
-        reached=share.median >= 0.97 or share.high >= 1,
+        reached=share.value >= 0.97 or share.high >= 1,
         details={"low": share.low, "high": share.high, "in process": alone.median, "over gRPC": wire.median},
     )
 

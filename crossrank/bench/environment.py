@@ -9,7 +9,19 @@ from typing import Any
 
 from serve.machine import instruction_set, usable_cores
 
-_TOOLS = ("crossrank", "onnxruntime", "onnxruntime-gpu", "torch", "transformers", "sentence-transformers", "grpcio")
+_TOOLS = (
+    "crossrank",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "grpcio",
+    "aiohttp",
+    "fastembed",
+    "flashrank",
+    "openvino",
+)
 
 
 def this_machine() -> dict[str, Any]:
@@ -26,7 +38,7 @@ def this_machine() -> dict[str, Any]:
 
 def tools() -> dict[str, str]:
     """Versions of what is installed."""
-    found = {}
+    found = {"python": platform.python_version()}
     for tool in _TOOLS:
         try:
             found[tool] = version(tool)

@@ -1,21 +1,23 @@
 """`crossrank bench load`: a load on a running server, or the highest one that it carries within an objective."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from crossrank.bench.load import Arrivals, Load, closed_loop, open_loop
+from crossrank.bench.load import STOPPED, Arrivals, Load, Session, run_load
 from crossrank.bench.load_summary import summarise
-from crossrank.bench.objective import Objective, highest_rate
+from crossrank.bench.objective import Objective, Search, highest_rate
 from crossrank.bench.result import Result, new_result
-from crossrank.bench.workload import PASSAGES, RankCall, workload_calls
+from crossrank.bench.workload import PASSAGES, RankCall, describe, workload_calls
 from serve.errors import CrossrankError, UsageError
 
-# What one command may send at most; a slip of the hand should not become an attack.
+# What one measurement may send at most; a slip of the hand should not become an attack.
 _MOST_CALLS = 1_000_000
 _MOST_SECONDS = 3600.0
+# A search gives each rate as long as its percentile needs, within reason.
+_LONGEST_STEP = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
     """A load. With `rate` it is open, with `objective` its rate is looked for, else it is closed.
 
@@ -25,7 +27,7 @@ class LoadOptions:
         rate: calls a second of an open loop.
         arrivals: of an open loop.
         objective: of the search for the highest rate.
-        seconds: of each measurement.
+        seconds: of each measurement; of a search at least, where a percentile needs more.
         warm_up: seconds of a closed loop before it, which do not count.
         deadline: seconds of each call.
         workload: as `workload_calls` has it.
@@ -53,83 +55,79 @@ def bench_load(options: LoadOptions, progress: Callable[[str], None] = lambda st
 
     Raises:
         UsageError: what is asked for cannot be done.
-        CrossrankError: nothing that ranks answers there, or it answers nothing.
+        CrossrankError: nothing that ranks answers there, it answers no call, or it was stopped before any.
     """
     if options.rate and options.objective:
         raise UsageError("a rate and an objective exclude each other: with an objective the rate is looked for")
-    if options.seconds > _MOST_SECONDS or (options.rate or 0) * options.seconds > _MOST_CALLS:
+    if max(options.seconds, options.warm_up) > _MOST_SECONDS or (options.rate or 0) * options.seconds > _MOST_CALLS:
         raise UsageError(f"at most {_MOST_SECONDS:g} seconds and {_MOST_CALLS:,} calls a measurement; ask for less")
     calls = workload_calls(options.workload, options.calls, options.documents, options.seed)
-    if options.warm_up:
-        progress(f"warm up for {options.warm_up:g} s")
-        _closed(options, calls, options.warm_up)
-    steps, found = _measured(options, calls, progress)
-    results = [summarise(load, how) for how, load in steps]
+    steps, search = run_load(options.target, lambda session: _measured(session, options, calls, progress))
+    within = options.objective.seconds if options.objective else None
+    loads = [summarise(load, settings, within) for settings, load in steps if load.outcomes]
+    if not loads:
+        raise CrossrankError("it was stopped before any call had ended")
     return new_result(
         "load",
-        {
-            "target": options.target,
-            "workload": options.workload,
-            "documents": options.documents,
-            "distinct calls": len(calls),
-            "deadline seconds": options.deadline,
-            "objective": str(options.objective or ""),
-            "seed": options.seed,
-        },
-        loads=results,
-        highest_rate=found,
+        {**asdict(options), "objective": str(options.objective or ""), "rate": options.rate or 0.0, **describe(calls)},
+        loads=loads,
+        highest_rate=search.rate if search else None,
+        rate_limit=search.limit if search else "",
     )
 
 
-def find_highest_rate(
-    options: LoadOptions, objective: Objective, calls: list[RankCall], progress: Callable[[str], None]
-) -> tuple[float, list[tuple[float, Load]]]:
-    """The highest rate in calls a second that meets an objective, and what was measured on the way.
+async def find_highest_rate(
+    session: Session,
+    options: LoadOptions,
+    objective: Objective,
+    calls: list[RankCall],
+    progress: Callable[[str], None],
+) -> Search:
+    """The highest rate in calls a second that meets an objective.
 
     Raises:
         CrossrankError: the server answers no call.
     """
-    alone = _closed(options, calls, min(options.seconds, 5.0))
-    answered = sum(outcome.status == "OK" for outcome in alone.outcomes)
+    progress("one client, to begin somewhere")
+    alone = await session.closed_loop(calls, clients=1, seconds=min(options.seconds, 5.0), deadline=options.deadline)
+    answered = summarise(alone, {}).goodput
     if not answered:
-        raise CrossrankError(f"{options.target} answered none of {len(alone.outcomes)} calls of one client")
-    first = answered / alone.seconds / 2
+        return Search(0.0, [], STOPPED)
 
-    def measure(rate: float) -> Load:
-        progress(f"{rate:.3g} calls a second")
-        return _open(options, calls, rate)
+    async def measure(rate: float) -> Load:
+        seconds = min(max(options.seconds, objective.calls / rate), _LONGEST_STEP)
+        progress(f"{rate:.3g} calls a second for {seconds:.0f} s")
+        return await _open(session, options, calls, rate, seconds)
 
-    return highest_rate(measure, objective, first, _MOST_CALLS / options.seconds)
+    return await highest_rate(measure, objective, answered / 2, _MOST_CALLS / options.seconds)
 
 
-def _measured(
-    options: LoadOptions, calls: list[RankCall], progress: Callable[[str], None]
-) -> tuple[list[tuple[dict[str, str | float], Load]], float | None]:
+async def _measured(
+    session: Session, options: LoadOptions, calls: list[RankCall], progress: Callable[[str], None]
+) -> tuple[list[tuple[dict[str, str | float], Load]], Search | None]:
+    if options.warm_up:
+        progress(f"warm up for {options.warm_up:g} s")
+        await session.closed_loop(calls, clients=options.clients, seconds=options.warm_up, deadline=options.deadline)
+    if session.stopped:
+        return [], None
     if options.objective:
-        found, steps = find_highest_rate(options, options.objective, calls, progress)
-        return [(_how(options, rate), load) for rate, load in steps], found
+        search = await find_highest_rate(session, options, options.objective, calls, progress)
+        return [({"calls a second": rate}, load) for rate, load in search.steps], search
     if options.rate:
         progress(f"{options.rate:g} calls a second for {options.seconds:g} s")
-        return [(_how(options, options.rate), _open(options, calls, options.rate))], None
+        load = await _open(session, options, calls, options.rate, options.seconds)
+        return [({"calls a second": options.rate}, load)], None
     progress(f"{options.clients} clients for {options.seconds:g} s")
-    return [({"clients": options.clients}, _closed(options, calls, options.seconds))], None
+    load = await session.closed_loop(calls, clients=options.clients, seconds=options.seconds, deadline=options.deadline)
+    return [({"clients": options.clients}, load)], None
 
 
-def _how(options: LoadOptions, rate: float) -> dict[str, str | float]:
-    return {"calls a second": rate, "arrivals": options.arrivals}
-
-
-def _open(options: LoadOptions, calls: list[RankCall], rate: float) -> Load:
-    return open_loop(
-        options.target,
+async def _open(session: Session, options: LoadOptions, calls: list[RankCall], rate: float, seconds: float) -> Load:
+    return await session.open_loop(
         calls,
         rate=rate,
-        seconds=options.seconds,
+        seconds=seconds,
         deadline=options.deadline,
         seed=options.seed,
         arrivals=options.arrivals,
     )
-
-
-def _closed(options: LoadOptions, calls: list[RankCall], seconds: float) -> Load:
-    return closed_loop(options.target, calls, clients=options.clients, seconds=seconds, deadline=options.deadline)

@@ -1,4 +1,4 @@
-"""What a load comes to: rates, percentiles, the server's own split, and whether the generator kept up."""
+"""What a load comes to: rates, percentiles, the server's own figures, and whether the generator kept up."""
 
 from collections import Counter
 
@@ -6,45 +6,61 @@ import numpy as np
 
 from crossrank.bench.load import Load
 from crossrank.bench.result import Generator, LoadResult, Samples
+from serve.errors import CrossrankError
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
-# A generator that is so much of a core busy, or sends a hundredth of its calls so late, measures itself.
+# A generator that is so much of a core busy, or late by so much of the median latency, measures itself too.
 _BUSY_CORE = 0.9
-_LATE_SECONDS = 0.01
+_LATE_SHARE = 0.1
 
 
-def summarise(load: Load, how: dict[str, str | float]) -> LoadResult:
+def summarise(load: Load, settings: dict[str, str | float], objective_seconds: float | None = None) -> LoadResult:
     """Turns the outcomes of a load into its figures; the samples stay inside.
 
     Args:
         load: what was measured.
-        how: the load was made, such as its rate.
+        settings: of the load, such as its rate.
+        objective_seconds: within which an answer counts for goodput; by default every answer does.
+
+    Raises:
+        CrossrankError: calls ended, and none of them was answered.
     """
     answered = [outcome for outcome in load.outcomes if outcome.status == "OK"]
+    statuses = dict(sorted(Counter(outcome.status for outcome in load.outcomes).items()))
+    if load.outcomes and not answered:
+        told = ", ".join(f"{status} {count}" for status, count in statuses.items())
+        raise CrossrankError(f"the server answered none of {len(load.outcomes)} calls: {told}")
     latencies = np.array([outcome.latency for outcome in answered])
-    late = np.array([outcome.late for outcome in load.outcomes])
-    seconds = max(load.seconds, 1e-9)
-    parts = sorted({part for outcome in answered for part in outcome.split})
-    busy = load.cpu_seconds / seconds
-    late_p99 = float(np.percentile(late, 99)) if late.size else 0.0
+    seconds, sending = max(load.seconds, 1e-9), max(load.sending, 1e-9)
+    parts = sorted({part for outcome in answered for part in outcome.server})
+    in_time = sum(objective_seconds is None or latency <= objective_seconds for latency in latencies)
+    late = _p99([outcome.late for outcome in load.outcomes]) + _p99(load.lags)
+    busy = load.cpu_seconds / sending
     return LoadResult(
-        how=how,
+        settings=settings,
         seconds=load.seconds,
         calls=len(load.outcomes),
-        interrupted=load.interrupted,
-        statuses=dict(sorted(Counter(outcome.status for outcome in load.outcomes).items())),
-        goodput=len(answered) / seconds,
+        cut_short=load.cut_short,
+        statuses=statuses,
+        goodput=in_time / seconds,
         pairs_per_second=sum(outcome.pairs for outcome in answered) / seconds,
-        latency_ms={f"p{q:g}": 1000 * float(np.percentile(latencies, q)) for q in PERCENTILES} if answered else {},
+        latency_ms={
+            # A percentile beyond the last sample would be invented.
+            f"p{q:g}": 1000 * float(np.percentile(latencies, q))
+            for q in PERCENTILES
+            if round(len(answered) * (100 - q), 6) >= 100 or q == 50
+        }
+        if answered
+        else {},
         server_ms={
-            part: 1000 * float(np.median([outcome.split.get(part, 0.0) for outcome in answered])) for part in parts
+            part: 1000 * float(np.median([outcome.server.get(part, 0.0) for outcome in answered])) for part in parts
         },
         generator=Generator(
             cpu_ms_per_call=1000 * load.cpu_seconds / max(1, len(load.outcomes)),
             cores=busy,
-            late_p99_ms=1000 * late_p99,
-            kept_up=busy <= _BUSY_CORE and late_p99 <= _LATE_SECONDS,
+            late_p99_ms=1000 * late,
+            kept_up=busy <= _BUSY_CORE and (not answered or late <= _LATE_SHARE * float(np.median(latencies))),
         ),
         samples=Samples(
             due=[outcome.due for outcome in load.outcomes],
@@ -52,3 +68,7 @@ def summarise(load: Load, how: dict[str, str | float]) -> LoadResult:
             status=[outcome.status for outcome in load.outcomes],
         ),
     )
+
+
+def _p99(values: list[float]) -> float:
+    return float(np.percentile(values, 99)) if values else 0.0

@@ -1,8 +1,8 @@
-"""A latency objective, and the highest rate that meets it."""
+"""A latency objective (SLO), and the highest rate that meets it."""
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ _OBJECTIVE = re.compile(r"p(?P<percentile>\d{1,2}(\.\d+)?)=(?P<number>\d+(\.\d+)
 _UNITS = {"ms": 0.001, "s": 1.0}
 
 # Bisection ends when the rate is known to so much of itself.
-_PRECISION = 0.1
+PRECISION = 0.1
 _MOST_STEPS = 12
 
 
@@ -33,6 +33,11 @@ class Objective:
         latencies = [outcome.latency if outcome.status == "OK" else math.inf for outcome in outcomes]
         # Not interpolated: between a number and infinity there is nothing.
         return float(np.percentile(latencies, self.percentile, method="inverted_cdf")) if latencies else math.inf
+
+    @property
+    def calls(self) -> int:
+        """So many calls the percentile needs at least: of fewer, a single one would decide."""
+        return math.ceil(100 / (100 - self.percentile))
 
     def met(self, outcomes: Sequence[Outcome]) -> bool:
         """Whether the calls kept it."""
@@ -54,9 +59,24 @@ def parse_objective(text: str) -> Objective:
     return objective
 
 
-def highest_rate(
-    measure: Callable[[float], Load], objective: Objective, first: float, most: float = math.inf
-) -> tuple[float, list[tuple[float, Load]]]:
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a search for the highest rate found.
+
+    Attributes:
+        rate: highest one in calls a second that was seen to meet the objective; 0 where none did.
+        steps: every measurement, in order.
+        limit: why it may be more than that; empty where a rate little above it missed the objective.
+    """
+
+    rate: float
+    steps: list[tuple[float, Load]]
+    limit: str
+
+
+async def highest_rate(
+    measure: Callable[[float], Awaitable[Load]], objective: Objective, first: float, most: float = math.inf
+) -> Search:
     """Doubles the rate until the objective is missed, or halves it until it is met, then bisects.
 
     Args:
@@ -64,21 +84,21 @@ def highest_rate(
         objective: what must be met.
         first: rate to begin with.
         most: rate that is never exceeded.
-
-    Returns:
-        The highest rate seen to meet it, 0 where none did, and every measurement in order.
     """
-    met, missed = 0.0, math.inf
+    met, missed, limit = 0.0, math.inf, f"the search ended after {_MOST_STEPS} measurements"
     rate = min(first, most)
     steps: list[tuple[float, Load]] = []
     while len(steps) < _MOST_STEPS:
-        load = measure(rate)
-        steps.append((rate, load))
-        if load.interrupted:
+        load = await measure(rate)
+        if load.outcomes:
+            steps.append((rate, load))
+        if load.cut_short:
+            limit = load.cut_short
             break
         if objective.met(load.outcomes):
             met = rate
             if rate >= most:
+                limit = "no higher rate was tried"
                 break
         else:
             missed = rate
@@ -86,8 +106,9 @@ def highest_rate(
             rate = min(2 * rate, most)
         elif met == 0:
             rate /= 2
-        elif missed / met <= 1 + _PRECISION:
+        elif missed / met <= 1 + PRECISION:
+            limit = ""
             break
         else:
             rate = math.sqrt(met * missed)
-    return met, steps
+    return Search(met, steps, limit)

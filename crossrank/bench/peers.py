@@ -3,10 +3,12 @@
 import asyncio
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -19,26 +21,39 @@ from serve.ranker import Ranker
 
 # FlashRank knows its models by name alone, and the file of each; the weights in it are ours.
 _FLASHRANK_MODEL, _FLASHRANK_FILE = "ms-marco-MiniLM-L-12-v2", "flashrank-MiniLM-L-12-v2_Q.onnx"
+_LONGEST_CALL = 600.0
+
+_T = TypeVar("_T")
 _FLASHRANK_NEEDS = ("config.json", "tokenizer_config.json", "tokenizer.json")
 
 
 @contextmanager
-def installed_peers(ranker: Ranker, file: str) -> Iterator[dict[str, Contestant]]:
+def installed_peers(ranker: Ranker, file: str) -> Iterator[tuple[dict[str, Contestant], dict[str, str]]]:
     """fastembed, FlashRank and OpenVINO where they are installed, each with a graph of the ranker, at its defaults.
 
     Args:
         ranker: whose files they open.
         file: the graph, below the ranker's directory.
+
+    Yields:
+        The contestants by name; and, of those that do not open it, why not.
     """
     makers: Mapping[str, tuple[str, Callable[[Ranker, str, ExitStack], Contestant]]] = {
         "fastembed": ("fastembed", _fastembed),
         "FlashRank": ("flashrank", _flashrank),
         "OpenVINO, padded batches of 32": ("openvino", _openvino),
     }
+    opened: dict[str, Contestant] = {}
+    failed: dict[str, str] = {}
     with ExitStack() as stack:
-        yield {
-            name: make(ranker, file, stack) for name, (module, make) in makers.items() if find_spec(module) is not None
-        }
+        for name, (module, make) in makers.items():
+            if find_spec(module) is None:
+                continue
+            try:
+                opened[name] = make(ranker, file, stack)
+            except Exception as error:  # whatever another project raises, ours are measured
+                failed[name] = (str(error).splitlines() or [type(error).__name__])[0]
+        yield opened, failed
 
 
 @contextmanager
@@ -48,20 +63,30 @@ def running_peer(url: str) -> Iterator[tuple[str, Contestant]]:
     Raises:
         UsageError, CrossrankError: as `open_target` raises them.
     """
-    with asyncio.Runner() as runner:
-        opened = open_http(url)
-        target = runner.run(opened.__aenter__())
+    # Its loop runs between the calls too, to see that the server has closed a connection.
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def wait_for(coroutine: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+
+    stack = AsyncExitStack()
+    try:
+        target = wait_for(stack.enter_async_context(open_http(url)))
 
         def score(call: RankCall) -> Scores:
-            answer = runner.run(target.send(target.serialise(call), 600.0))
+            answer = wait_for(target.send(target.serialise(call), _LONGEST_CALL))
             if answer.status != "OK":
                 raise CrossrankError(f"{url}: a call ended with {answer.status}")
             return answer.scores()
 
-        try:
-            yield f"server at {urlsplit(url).netloc}", score
-        finally:
-            runner.run(opened.__aexit__(None, None, None))
+        yield f"server at {urlsplit(url).netloc}", score
+    finally:
+        wait_for(stack.aclose())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 def _fastembed(ranker: Ranker, file: str, stack: ExitStack) -> Contestant:

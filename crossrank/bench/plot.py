@@ -1,6 +1,6 @@
 """Pictures of benchmark results."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +48,10 @@ def plot_speeds(result: Result, path: Path) -> None:
     """Draws each contestant's ratio to the baseline, with its interval, as a PNG."""
     speeds = [speed for speed in result.speeds if speed.concurrency == 1][::-1]
     ratios = [speed.ratio for speed in speeds]
-    errors = [[ratio.median - ratio.low for ratio in ratios], [ratio.high - ratio.median for ratio in ratios]]
+    errors = [[ratio.value - ratio.low for ratio in ratios], [ratio.high - ratio.value for ratio in ratios]]
     figure, axes = _one_plot(0.45 * len(speeds) + 1.2)
     colours = [_BLUE if speed.name.startswith("crossrank") else _GREY for speed in speeds]
-    axes.barh([speed.name for speed in speeds], [ratio.median for ratio in ratios], xerr=errors, color=colours)
+    axes.barh([speed.name for speed in speeds], [ratio.value for ratio in ratios], xerr=errors, color=colours)
     axes.set_xlabel(f"pairs a second, {speeds[-1].name} = 1")
     axes.set_title(f"{result.machine.processor}, {result.machine.cores} cores")
     figure.savefig(path, dpi=_DPI)
@@ -62,12 +62,14 @@ def plot_latency_by_load(result: Result, loads: list[LoadResult], path: Path) ->
     figure, axes = _one_plot(4)
     groups: dict[str, list[LoadResult]] = {}
     for load in loads:
-        groups.setdefault(str(load.how.get("variant", "")), []).append(load)
+        groups.setdefault(str(load.settings.get("variant", "")), []).append(load)
     for (name, group), colour in zip(groups.items(), _COLOURS * len(groups), strict=False):
         ordered = sorted(group, key=lambda load: load.goodput)
         rates = [load.goodput for load in ordered]
-        for percentile, style in (("p50", "o-"), ("p99", "s--")):
-            values = [load.latency_ms[percentile] for load in ordered]
+        for percentile, style in (("p50", "o-"), ("p95", "s--"), ("p99", "^:")):
+            if not any(percentile in load.latency_ms for load in ordered):
+                continue
+            values = [load.latency_ms.get(percentile, np.nan) for load in ordered]
             axes.plot(rates, values, style, color=colour, label=f"{name} {percentile}".strip())
     axes.set(xlabel="calls answered a second", ylabel="latency, ms", yscale="log")
     if objective := result.settings.get("objective"):
@@ -90,10 +92,7 @@ def plot_latency(loads: list[LoadResult], path: Path) -> None:
     low, high = max(float(everything.min()), 0.01), max(float(everything.max()), 0.02)
     bins = np.geomspace(low, high * 1.001, 40).tolist()
     for load, values, colour in zip(loads, columns, _COLOURS * len(loads), strict=False):
-        label = ", ".join(
-            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in load.how.items()
-        )
-        axes.hist(values, bins=bins, histtype="step", color=colour, label=label)
+        axes.hist(values, bins=bins, histtype="step", color=colour, label=load.label)
     axes.set(xscale="log", xlabel="latency, ms", ylabel="calls")
     axes.legend(fontsize=7)
     figure.savefig(path, dpi=_DPI)
@@ -108,12 +107,22 @@ def plot_quality(result: Result, path: Path) -> None:
         points = [point for point in result.quality if point.data == data]
         for point, colour in zip(points, _COLOURS * len(points), strict=False):
             gap = point.ndcg_difference
-            error = [[gap.median - gap.low], [gap.high - gap.median]] if gap else None
-            label = f"{point.variant}, {point.max_length}, {point.long_documents}"
-            axes.errorbar(point.pairs_per_second, point.ndcg_10, yerr=error, fmt="o", color=colour, label=label)
+            error = [[gap.value - gap.low], [gap.high - gap.value]] if gap else None
+            axes.errorbar(point.pairs_per_second, point.ndcg_10, yerr=error, fmt="o", color=colour, label=point.label)
+        front = _front([(point.pairs_per_second, point.ndcg_10) for point in points])
+        axes.plot(*zip(*front, strict=True), color=_GREY, linewidth=1, zorder=0, label="best of its speed")
         axes.set(title=data, xlabel="documents ordered a second", ylabel="nDCG@10", xlim=(0, None))
         axes.legend(fontsize=7)
     figure.savefig(path, dpi=_DPI)
+
+
+def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points that none is both faster and better than, the fastest first."""
+    front: list[tuple[float, float]] = []
+    for speed, quality in sorted(points, reverse=True):
+        if not front or quality > front[-1][1]:
+            front.append((speed, quality))
+    return front
 
 
 def _one_plot(height: float) -> tuple[Figure, Axes]:

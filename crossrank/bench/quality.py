@@ -1,17 +1,18 @@
 """`crossrank bench quality`: what each variant and setting of a ranker costs in ranking quality, and gains in speed."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from crossrank.bench.contestants import Contestant, Scores, sentence_transformers
 from crossrank.bench.result import Estimate, Quality, Result, new_result
-from export.reference import ReferenceList, ReferenceSet, reference_sets
+from crossrank.bench.variants import chosen_variants
+from crossrank.bench.workload import RankCall
+from export.reference import ReferenceSet, reference_sets
 from judgements.metrics import evaluate, mean
-from judgements.significance import paired_bootstrap
+from judgements.significance import Interval, paired_bootstrap
 from judgements.trec_run import ranking_from_scores
 from serve.errors import UsageError
 from serve.ranker import open_ranker
@@ -20,7 +21,8 @@ from serve.tokenizer import LongDocumentStrategy
 
 NDCG, MRR = "nDCG@10", "MRR@10"
 
-_Score = Callable[[Sequence[tuple[str, str]]], NDArray[np.float32]]
+# Measure -> query id -> value.
+_Measures = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class QualityOptions:
         ranker: its directory.
         data: judged sets.
         model: the cross-encoder in PyTorch that the others are compared with; without one, the ranker's fp32 graph is.
-        variants: names; by default all for the CPU.
+        variants: names; by default all that run on this machine's CPU.
         max_lengths: tokens of a pair; by default the ranker's own.
         long_documents: what is done with documents that do not fit.
         max_queries: of each set.
@@ -54,31 +56,28 @@ def bench_quality(options: QualityOptions, progress: Callable[[str], None] = lam
         judgements.errors.JudgementsError: a line of the data is at fault.
     """
     manifest = open_ranker(options.ranker).manifest
-    cpu = {variant.name: variant for variant in manifest.variants if variant.provider == "cpu"}
-    if unknown := set(options.variants) - set(cpu):
-        raise UsageError(f"variant {min(unknown)}: the ranker has {', '.join(cpu)}")
+    variants = chosen_variants(manifest, options.variants)
     if not options.data:
         raise UsageError("give at least one judged set to measure on")
     lengths = options.max_lengths or (manifest.max_length,)
     if too_long := [length for length in lengths if length > manifest.max_length]:
         raise UsageError(f"max_length {too_long[0]}: the ranker reads at most {manifest.max_length} tokens of a pair")
+    if not options.model and variants[0].name != "fp32":
+        raise UsageError("without fp32 among the variants there is nothing to compare with; give --model")
     sets = reference_sets(list(options.data), options.max_queries)
     points: list[Quality] = []
-    references: dict[str, dict[str, float]] = {}
+    references: dict[str, _Measures] = {}
     if options.model:
-        score = _torch(options.model, manifest.max_length)
+        score = sentence_transformers(options.model, 8, max_length=manifest.max_length)
         for judged in sets:
             progress(f"{judged.name}: PyTorch fp32")
             points.append(_point(judged, "PyTorch fp32", manifest.max_length, "truncate", score, references))
-    for name in sorted(options.variants or cpu, key=lambda name: name != "fp32"):
-        with Scorer.open(options.ranker, variant=cpu[name].file) as scorer:
-            for judged in sets:
-                for length in sorted(lengths, reverse=True):
-                    for strategy in options.long_documents:
-                        progress(f"{judged.name}: {name}, {length} tokens, {strategy}")
-                        points.append(
-                            _point(judged, name, length, strategy, _ours(scorer, length, strategy), references)
-                        )
+    for variant in variants:
+        with Scorer.open(options.ranker, variant=variant.file) as scorer:
+            for judged, length, strategy in product(sets, sorted(lengths, reverse=True), options.long_documents):
+                progress(f"{judged.name}: {variant.name}, {length} tokens, {strategy}")
+                score = _ours(scorer, length, strategy)
+                points.append(_point(judged, variant.name, length, strategy, score, references))
     return new_result(
         "quality",
         {
@@ -87,6 +86,7 @@ def bench_quality(options: QualityOptions, progress: Callable[[str], None] = lam
             "model": Path(options.model).name if options.model else "",
             "data": [judged.name for judged in sets],
             "max_queries": options.max_queries,
+            "variants": [variant.name for variant in variants],
         },
         quality=points,
     )
@@ -97,50 +97,47 @@ def _point(
     variant: str,
     max_length: int,
     strategy: LongDocumentStrategy,
-    score: _Score,
-    references: dict[str, dict[str, float]],
+    contestant: Contestant,
+    references: dict[str, _Measures],
 ) -> Quality:
     """Orders every list; the first point of a set becomes its reference."""
+    calls = [RankCall(entry.query, list(entry.documents.values())) for entry in judged.lists]
+    contestant(calls[0])  # who comes first should not pay for everybody's start
     started = time.perf_counter()
-    run = {entry.query_id: _scored(entry, score) for entry in judged.lists}
+    scores = [contestant(call) for call in calls]
     seconds = time.perf_counter() - started
+    run = {
+        entry.query_id: dict(zip(entry.documents, values.tolist(), strict=True))
+        for entry, values in zip(judged.lists, scores, strict=True)
+    }
     measured = evaluate(judged.qrels or {}, ranking_from_scores(run), [NDCG, MRR])
-    per_query = measured[NDCG]
-    reference = references.setdefault(judged.name, per_query)
-    gap = None if reference is per_query else paired_bootstrap(per_query, reference)
+    reference = references.setdefault(judged.name, measured)
+    gaps = {
+        measure: None if reference is measured else paired_bootstrap(measured[measure], reference[measure])
+        for measure in (NDCG, MRR)
+    }
     return Quality(
         variant=variant,
         max_length=max_length,
         long_documents=strategy,
         data=judged.name,
-        queries=len(per_query),
-        ndcg_10=mean(per_query),
+        queries=len(measured[NDCG]),
+        ndcg_10=mean(measured[NDCG]),
         mrr_10=mean(measured[MRR]),
-        ndcg_difference=gap and Estimate(median=gap.mean, low=gap.low, high=gap.high, level=gap.level),
-        pairs_per_second=sum(len(entry.documents) for entry in judged.lists) / seconds,
-        per_query=[per_query[query_id] for query_id in sorted(per_query)],
+        ndcg_difference=_estimate(gaps[NDCG]),
+        mrr_difference=_estimate(gaps[MRR]),
+        pairs_per_second=sum(len(call.documents) for call in calls) / seconds,
+        per_query=measured[NDCG],
     )
 
 
-def _scored(entry: ReferenceList, score: _Score) -> dict[str, float]:
-    scores = score([(entry.query, text) for text in entry.documents.values()])
-    return dict(zip(entry.documents, scores.tolist(), strict=True))
+def _estimate(gap: Interval | None) -> Estimate | None:
+    return None if gap is None else Estimate(value=gap.mean, low=gap.low, high=gap.high, level=gap.level)
 
 
-def _ours(scorer: Scorer, max_length: int, strategy: LongDocumentStrategy) -> _Score:
-    return lambda pairs: scorer.score(pairs, kind="logit", max_length=max_length, strategy=strategy).values
-
-
-def _torch(model: str, max_length: int) -> _Score:
-    from sentence_transformers import CrossEncoder
-    from torch.nn import Identity
-
-    opened = CrossEncoder(model, max_length=max_length, device="cpu", trust_remote_code=False)
-
-    def score(pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        scores: NDArray[np.float32] = opened.predict(
-            list(pairs), batch_size=8, activation_fn=Identity(), show_progress_bar=False, convert_to_numpy=True
-        )
-        return scores
+def _ours(scorer: Scorer, max_length: int, strategy: LongDocumentStrategy) -> Contestant:
+    def score(call: RankCall) -> Scores:
+        pairs = [(call.query, document) for document in call.documents]
+        return scorer.score(pairs, kind="logit", max_length=max_length, strategy=strategy).values
 
     return score

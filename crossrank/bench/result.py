@@ -25,15 +25,19 @@ class Machine(_Record):
 
 
 class Estimate(_Record):
-    """A median with the interval that holds it at `level`, by bootstrap over the alternations."""
+    """A figure with the interval that holds the true one at `level`."""
 
-    median: float
+    value: float
     low: float
     high: float
     level: float = 0.95
 
     def __str__(self) -> str:
-        return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+    def signed(self) -> str:
+        """As a difference of ranking quality."""
+        return f"{self.value:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
 class Speed(_Record):
@@ -44,7 +48,8 @@ class Speed(_Record):
         concurrency: calls at once.
         pairs_per_second: of each alternation, in order.
         median: of these.
-        ratio: to the baseline of the same alternation.
+        baseline: name of the contestant that it is compared with, in turns of the same run.
+        ratio: to the baseline of the same turn, the median with its exact interval.
         kendall_tau, top_1: its order against the baseline's, a mean over the calls; None for the baseline.
         loss: nDCG@10 less PyTorch's where the variant was accepted, set by set; empty where nothing was judged.
     """
@@ -53,6 +58,7 @@ class Speed(_Record):
     concurrency: int
     pairs_per_second: list[float]
     median: float
+    baseline: str
     ratio: Estimate
     kendall_tau: float | None
     top_1: float | None
@@ -85,7 +91,7 @@ class Generator(_Record):
     Attributes:
         cpu_ms_per_call: of its processor time.
         cores: that it kept busy.
-        late_p99_ms: after the intended time, at which calls were sent.
+        late_p99_ms: of the delays that are its own, in sending and in its event loop.
         kept_up: false where the generator, or the machine that it shares with the server, held the calls up.
     """
 
@@ -107,23 +113,23 @@ class LoadResult(_Record):
     """One load on one server.
 
     Attributes:
-        how: it was made: its rate, its clients.
+        settings: what made this load: its rate, its clients.
         seconds: from the first call to the last end.
         calls: that ended.
-        interrupted: whether it was stopped early.
+        cut_short: why it ended early; empty where it did not.
         statuses: how many calls ended how.
-        goodput: calls answered a second.
+        goodput: calls answered a second, within the objective where there is one.
         pairs_per_second: answered.
-        latency_ms: percentiles of the answered calls, from the intended time.
+        latency_ms: percentiles of the answered calls, from the intended time, for as far as there are samples.
         server_ms: medians of what the server says that it spent on what.
         generator: what the load itself cost.
         samples: of every call.
     """
 
-    how: dict[str, str | float]
+    settings: dict[str, str | float]
     seconds: float
     calls: int
-    interrupted: bool
+    cut_short: str
     statuses: dict[str, int]
     goodput: float
     pairs_per_second: float
@@ -132,32 +138,42 @@ class LoadResult(_Record):
     generator: Generator
     samples: Samples
 
+    @property
+    def label(self) -> str:
+        """What tells it from other loads."""
+        return ", ".join(
+            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in self.settings.items()
+        )
+
     def caveats(self) -> list[str]:
         """What should be known before the figures are believed, a sentence each."""
         found = []
-        if self.interrupted:
-            found.append(f"Stopped early, after {self.seconds:.1f} s; calls in flight then are not counted.")
+        if self.cut_short:
+            found.append(f"ended early, after {self.seconds:.1f} s, since {self.cut_short}")
+        if failed := self.calls - self.statuses.get("OK", 0):
+            found.append(f"{failed} of {self.calls} calls failed; the percentiles are those of the others")
         if not self.generator.kept_up:
             found.append(
-                f"The generator did not keep up: {self.generator.cores:.0%} of a core, a hundredth of the calls sent "
-                f"{self.generator.late_p99_ms:.0f} ms late or more; the latencies include that."
+                f"the generator did not keep up: {self.generator.cores:.0%} of a core, p99 of its own delay "
+                f"{self.generator.late_p99_ms:.0f} ms, which the latencies include"
             )
-        return found
+        return [f"{self.label}: {sentence}." for sentence in found]
 
 
 class Quality(_Record):
     """How one variant at one setting ranks, and how fast.
 
     Attributes:
-        variant: of the ranker; the first point of a set is the reference, in fp32.
+        variant: of the ranker, or PyTorch; the first point of a set is the reference, in fp32 and untruncated.
         max_length: tokens of a pair.
         long_documents: "truncate" or "chunk".
         data: the judged set.
         queries: of it.
         ndcg_10, mrr_10: means.
-        ndcg_difference: to the reference, paired, with a 95% interval over queries; None for itself.
-        pairs_per_second: documents ordered a second.
-        per_query: nDCG@10 of each query.
+        ndcg_difference, mrr_difference: to the reference, paired, with a 95% interval over queries; None for itself.
+        pairs_per_second: documents ordered a second, in one pass after a warm-up.
+        per_query: nDCG@10 by query id.
     """
 
     variant: str
@@ -168,13 +184,14 @@ class Quality(_Record):
     ndcg_10: float
     mrr_10: float
     ndcg_difference: Estimate | None
+    mrr_difference: Estimate | None
     pairs_per_second: float
-    per_query: list[float]
+    per_query: dict[str, float]
 
-    def difference(self) -> str:
-        """To the reference, with its interval; empty for itself."""
-        gap = self.ndcg_difference
-        return f"{gap.median:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]" if gap else ""
+    @property
+    def label(self) -> str:
+        """Variant and setting."""
+        return f"{self.variant}, {self.max_length} tokens, {self.long_documents}"
 
 
 class Sizing(_Record):
@@ -185,12 +202,14 @@ class Sizing(_Record):
         highest_rate: calls a second of one replica within the objective.
         replicas: that the load needs; None where one replica meets the objective at no rate.
         arithmetic: how that comes about, in words.
+        loss: nDCG@10 less PyTorch's where the variant was accepted, set by set; empty where nothing was judged.
     """
 
     variant: str
     highest_rate: float
     replicas: int | None
     arithmetic: str
+    loss: dict[str, float]
 
 
 class Result(_Record):
@@ -204,10 +223,12 @@ class Result(_Record):
         machine: where it ran.
         tools: versions.
         settings: everything that was asked for.
-        speeds: contestants in turns; the first is the baseline.
+        speeds: contestants in turns.
+        failed: contestants that could not be measured, and why.
         checks: properties of the engine.
         loads: on a server, in the order of the measurements.
         highest_rate: calls a second within the objective, where that was looked for.
+        rate_limit: why it may be more than that; empty where a rate little above it missed the objective.
         quality: of variants and settings.
         sizing: for a load.
     """
@@ -220,11 +241,21 @@ class Result(_Record):
     tools: dict[str, str]
     settings: dict[str, str | int | float | bool | list[str]]
     speeds: list[Speed] = []
+    failed: dict[str, str] = {}
     checks: list[Check] = []
     loads: list[LoadResult] = []
     highest_rate: float | None = None
+    rate_limit: str = ""
     quality: list[Quality] = []
     sizing: list[Sizing] = []
+
+    def rate_sentence(self) -> str:
+        """The highest rate, and why it may be more."""
+        objective = self.settings["objective"]
+        if not self.highest_rate:
+            return f"No rate that was tried is within {objective}."
+        more = f"; perhaps more, since {self.rate_limit}" if self.rate_limit else ""
+        return f"Highest rate within {objective}: {self.highest_rate:.3g} calls a second{more}."
 
 
 def new_result(benchmark: str, settings: dict[str, Any], **measured: Any) -> Result:

@@ -62,22 +62,19 @@ class Server:
 
 
 @contextmanager
-def running_server(ranker: Path, variant: str, workers: int | None = None) -> Iterator[Server]:
-    """`crossrank serve` without a score cache, which would answer repeated calls for nothing.
+def running_server(ranker: Path, variant: str) -> Iterator[Server]:
+    """`crossrank serve` without its caches, which would answer repeated calls, or tokenise them, for nothing.
 
     Raises:
         CrossrankError: it does not start.
     """
     metrics_port = _free_port()
     command = [sys.executable, "-m", "crossrank.cli", "serve", str(ranker), "--port", "0", "--variant", variant]
-    command += [
-        "--score-cache",
-        "0",
-        "--metrics-port",
-        str(metrics_port),
-        *(["--workers", str(workers)] if workers else []),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    command += ["--score-cache", "0", "--document-cache", "0", "--metrics-port", str(metrics_port)]
+    # In a session of its own: Ctrl-C is for who measures, not for what is measured.
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    ) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline().strip()

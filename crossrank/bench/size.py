@@ -1,17 +1,19 @@
 """`crossrank bench size`: how many replicas of which variant a load needs on machines like this one."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from crossrank.bench.load import STOPPED, Session, run_load
 from crossrank.bench.load_run import LoadOptions, find_highest_rate
 from crossrank.bench.load_summary import summarise
-from crossrank.bench.objective import Objective
+from crossrank.bench.objective import Objective, Search
 from crossrank.bench.result import LoadResult, Result, Sizing, new_result
 from crossrank.bench.server import running_server
-from crossrank.bench.workload import PASSAGES, workload_calls
-from serve.errors import UsageError
+from crossrank.bench.variants import chosen_variants, loss_of
+from crossrank.bench.workload import PASSAGES, RankCall, describe, workload_calls
 from serve.ranker import open_ranker
 
 # A fleet at its very limit misses the objective with the first replica that restarts.
@@ -27,7 +29,7 @@ class SizeOptions:
         rate: calls a second that all replicas together get.
         objective: that they must meet.
         documents: of a call.
-        variants: names; by default all for the CPU.
+        variants: names; by default all that run on this machine's CPU.
         seconds: of each measurement.
         workload: as `workload_calls` has it.
         seed: of texts and times.
@@ -53,23 +55,23 @@ def bench_size(options: SizeOptions, progress: Callable[[str], None] = lambda st
         CrossrankError: a server does not start or does not answer.
     """
     manifest = open_ranker(options.ranker).manifest
-    cpu = {variant.name: variant for variant in manifest.variants if variant.provider == "cpu"}
-    if unknown := set(options.variants) - set(cpu):
-        raise UsageError(f"variant {min(unknown)}: the ranker has {', '.join(cpu)}")
     calls = workload_calls(options.workload, 64, options.documents, options.seed)
     sizes: list[Sizing] = []
     loads: list[LoadResult] = []
-    for name in options.variants or cpu:
-        progress(f"serve {name}")
-        with running_server(options.ranker, cpu[name].file) as server:
-            wanted = LoadOptions(
-                target=server.target, seconds=options.seconds, deadline=4 * options.objective.seconds, seed=options.seed
+    for variant in chosen_variants(manifest, options.variants):
+        progress(f"serve {variant.name}")
+        with running_server(options.ranker, variant.file) as server:
+            search = run_load(
+                server.target,
+                partial(_search, options=options, calls=calls, target=server.target, progress=progress),
             )
-            found, steps = find_highest_rate(wanted, options.objective, calls, progress)
-        loads.extend(summarise(load, {"variant": name, "calls a second": rate}) for rate, load in steps)
-        sizes.append(replicas_for(name, options.rate, found))
-        if steps[-1][1].interrupted:
+        loads.extend(
+            summarise(load, {"variant": variant.name, "calls a second": rate}, options.objective.seconds)
+            for rate, load in search.steps
+        )
+        if search.limit == STOPPED:
             break
+        sizes.append(replicas_for(variant.name, options.rate, search.rate, search.limit, loss_of(variant)))
     return new_result(
         "size",
         {
@@ -79,28 +81,52 @@ def bench_size(options: SizeOptions, progress: Callable[[str], None] = lambda st
             "objective": str(options.objective),
             "documents": options.documents,
             "workload": options.workload,
+            "seconds": options.seconds,
             "seed": options.seed,
+            **describe(calls),
         },
         loads=loads,
         sizing=sizes,
     )
 
 
-def replicas_for(variant: str, rate: float, highest_rate: float) -> Sizing:
-    """How many replicas carry a rate, with a fifth of each one's highest rate kept free."""
+async def _search(
+    session: Session, *, options: SizeOptions, calls: list[RankCall], target: str, progress: Callable[[str], None]
+) -> Search:
+    wanted = LoadOptions(
+        target=target, seconds=options.seconds, deadline=4 * options.objective.seconds, seed=options.seed
+    )
+    return await find_highest_rate(session, wanted, options.objective, calls, progress)
+
+
+def replicas_for(
+    variant: str, rate: float, highest_rate: float, limit: str = "", loss: Mapping[str, float] | None = None
+) -> Sizing:
+    """How many replicas carry a rate, with a fifth of each one's highest rate kept free.
+
+    Args:
+        variant: name.
+        rate: calls a second that all replicas get.
+        highest_rate: of one replica within the objective; 0 where there is none.
+        limit: why that may be more.
+        loss: of the variant in nDCG@10, by set.
+    """
     if not highest_rate:
         return Sizing(
             variant=variant,
             highest_rate=0.0,
             replicas=None,
             arithmetic="one replica meets the objective at no rate that was tried; send it fewer documents",
+            loss=dict(loss or {}),
         )
-    usable = _HEADROOM * highest_rate
-    replicas = math.ceil(rate / usable)
+    needed = rate / (_HEADROOM * highest_rate)
+    replicas = math.ceil(needed)
+    more = f"; perhaps fewer, since {limit}" if limit else ""
     return Sizing(
         variant=variant,
         highest_rate=highest_rate,
         replicas=replicas,
         arithmetic=f"{rate:g} calls/s / ({highest_rate:.3g} calls/s within the objective x {_HEADROOM:g}, a fifth kept "
-        f"free) = {rate / usable:.2f}, so {replicas}",
+        f"free) = {needed:.2f}, so {replicas}{more}",
+        loss=dict(loss or {}),
     )

@@ -1,5 +1,6 @@
 """What load is put on: our server over gRPC, or any server with an HTTP `/rerank`."""
 
+import errno
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,12 +32,12 @@ class Answer:
 
     Attributes:
         status: "OK", a gRPC code's name, or "HTTP 429" and the like.
-        split: seconds that the server says it spent on `tokenize`, `queue` and `compute`; empty where it does not.
+        server: seconds that the server says it spent on `tokenize`, `queue` and `compute`; empty where it does not.
         body: of an answer over HTTP.
     """
 
     status: str
-    split: dict[str, float] = field(default_factory=dict)
+    server: dict[str, float] = field(default_factory=dict)
     body: bytes = b""
 
     def scores(self) -> NDArray[np.float32]:
@@ -62,7 +63,7 @@ class Target(Protocol):
     """A server that answers calls, which are serialised before the clock runs."""
 
     def serialise(self, call: RankCall) -> bytes:
-        """A request as it goes over the wire."""
+        """A request as it goes over the wire, its query first."""
 
     async def send(self, request: bytes, deadline: float) -> Answer:
         """Sends it and waits for its end, at most `deadline` seconds."""
@@ -168,5 +169,11 @@ async def _post(session: aiohttp.ClientSession, url: str, body: bytes, deadline:
             return Answer("OK", body=content) if reply.status == 200 else Answer(f"HTTP {reply.status}")
     except TimeoutError:
         return Answer("DEADLINE_EXCEEDED")
+    except aiohttp.ClientConnectorError as error:
+        if error.os_error.errno == errno.EMFILE:
+            raise CrossrankError(
+                "this process may open no more connections (ulimit -n); ask for a lower rate, or raise the limit"
+            ) from None
+        return Answer("UNAVAILABLE")
     except aiohttp.ClientError:
         return Answer("UNAVAILABLE")

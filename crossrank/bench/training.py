@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -88,7 +89,8 @@ def bench_training(
                 name=name,
                 concurrency=1,
                 pairs_per_second=values,
-                median=sorted(values)[len(values) // 2],
+                median=median(values),
+                baseline=BASELINE,
                 ratio=ratio(values, speeds[BASELINE]),
                 kendall_tau=None,
                 top_1=None,

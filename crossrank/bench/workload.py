@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +61,20 @@ def workload_calls(name: str, count: int, documents: int, seed: int) -> list[Ran
             f"workload {name}: give {PASSAGES}, fixed-N for N words a document, a .jsonl file of queries and their "
             "documents, or a judged set's directory"
         )
+    if not calls:
+        raise UsageError(f"workload {name}: no query has documents")
     return random.Random(seed).sample(calls, min(count, len(calls)))
+
+
+def describe(calls: Sequence[RankCall]) -> dict[str, int | float]:
+    """What a result says of its calls."""
+    words = [len(text.split()) for call in calls for text in call.documents]
+    return {
+        "distinct calls": len(calls),
+        "documents of a call, mean": round(len(words) / len(calls), 1),
+        "words of a document, mean": round(float(np.mean(words)), 1),
+        "words of a document, p95": float(np.percentile(words, 95)),
+    }
 
 
 def rank_calls(count: int, documents: int, seed: int) -> list[RankCall]:

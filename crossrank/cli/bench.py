@@ -44,6 +44,7 @@ def engine(
     model: Annotated[str, typer.Argument(help="Cross-encoder in PyTorch (directory or Hugging Face id).")],
     ranker: Annotated[Path, typer.Argument(help="The ranker that was exported from it.")],
     variant: Annotated[str | None, typer.Option(help="What the server runs; by default the fastest.")] = None,
+    workload: Workload = "passages",
     documents: Annotated[int, typer.Option(min=2, help="Documents of a call.")] = 100,
     calls: Annotated[int, typer.Option(min=1, help="Calls of a turn.")] = 2,
     alternations: Annotated[int, typer.Option(min=2, help="Turns that count.")] = 7,
@@ -60,7 +61,17 @@ def engine(
     with needs("bench,cpu"):
         from crossrank.bench.engine import EngineOptions, bench_engine
     options = EngineOptions(
-        model, ranker, variant, documents, calls, alternations, seconds, load, tuple(server or ()), seed
+        model=model,
+        ranker=ranker,
+        variant=variant,
+        workload=workload,
+        documents=documents,
+        calls=calls,
+        alternations=alternations,
+        seconds=seconds,
+        load=load,
+        servers=tuple(server or ()),
+        seed=seed,
     )
     _deliver(bench_engine(options, print_step), out, as_json)
 
@@ -113,18 +124,18 @@ def load(
         from crossrank.bench.load_run import LoadOptions, bench_load
         from crossrank.bench.objective import parse_objective
     options = LoadOptions(
-        target,
-        clients,
-        rate,
-        arrivals.value,
-        parse_objective(slo) if slo else None,
-        seconds,
-        warm_up,
-        deadline,
-        workload,
-        documents,
-        calls,
-        seed,
+        target=target,
+        clients=clients,
+        rate=rate,
+        arrivals=arrivals.value,
+        objective=parse_objective(slo) if slo else None,
+        seconds=seconds,
+        warm_up=warm_up,
+        deadline=deadline,
+        workload=workload,
+        documents=documents,
+        calls=calls,
+        seed=seed,
     )
     _deliver(bench_load(options, print_step), out, as_json)
 
@@ -208,11 +219,11 @@ def compare(
     with needs("bench,cpu"):
         from crossrank.bench.compare import compare_results
         from crossrank.bench.result import read_result
-    changes = compare_results(read_result(before), read_result(after))
+    changes, notes = compare_results(read_result(before), read_result(after))
     if as_json:
-        print_json([change.to_json() for change in changes])
+        print_json({"changes": [change.to_json() for change in changes], "notes": notes})
     else:
-        show_changes(changes)
+        show_changes(changes, notes)
 
 
 def _deliver(result: "Result", out: Path | None, as_json: bool) -> None:

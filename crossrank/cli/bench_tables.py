@@ -27,21 +27,24 @@ def show_result(result: "Result") -> None:
         _show_sizing(result)
 
 
-def show_changes(changes: "Sequence[Change]") -> None:
+def show_changes(changes: "Sequence[Change]", notes: "Sequence[str]") -> None:
     """Prints each figure of both results, and a sentence on whether any changed."""
     rows = [
         (
             change.what,
             f"{change.before:.4g}",
             f"{change.after:.4g}",
-            str(change.ratio),
+            f"{change.change}" if change.none else change.change.signed(),
             "yes" if change.beyond_noise else "no",
         )
         for change in changes
     ]
-    print_table("after to before", ("what", "before", "after", "ratio", "beyond noise"), rows)
+    columns = ("what", "before", "after", "ratio, or difference of shares and nDCG@10", "beyond noise")
+    print_table("after to before", columns, rows)
+    for note in notes:
+        print(f"{note}.")
     changed = sum(change.beyond_noise for change in changes)
-    print(f"{changed} of {len(changes)} figures changed beyond noise (95% intervals; one in twenty does so by chance).")
+    print(f"{changed} of {len(changes)} figures changed beyond noise; of many, one in twenty would by chance.")
 
 
 def _show_speeds(result: "Result", title: str) -> None:
@@ -49,7 +52,7 @@ def _show_speeds(result: "Result", title: str) -> None:
         (
             speed.name,
             f"{speed.median:.0f}",
-            str(speed.ratio),
+            f"{speed.ratio}" + (f" of {speed.baseline}" if speed.baseline != result.speeds[0].name else ""),
             "" if speed.kendall_tau is None else f"{speed.kendall_tau:.3f}",
             "" if speed.top_1 is None else f"{speed.top_1:.2f}",
             ", ".join(f"{data} {loss:+.4f}" for data, loss in speed.loss.items()),
@@ -58,6 +61,10 @@ def _show_speeds(result: "Result", title: str) -> None:
     ]
     columns = ("contestant", "pairs/s", "ratio to the first", "Kendall", "top-1", "nDCG@10 less PyTorch's")
     print_table(title, columns, rows)
+    level = min(speed.ratio.level for speed in result.speeds)
+    print(f"Ratios are medians over turns, with intervals that hold the true median at {level:.0%} or more.")
+    for name, why in result.failed.items():
+        print(f"{name} could not be measured: {why}")
 
 
 def _show_checks(result: "Result") -> None:
@@ -78,24 +85,20 @@ def _show_checks(result: "Result") -> None:
 
 
 def _show_loads(result: "Result", title: str) -> None:
-    percentiles = list(next((load.latency_ms for load in result.loads if load.latency_ms), {}))
-    parts = list(next((load.server_ms for load in result.loads if load.server_ms), {}))
-    rows = []
-    for load in result.loads:
-        how = ", ".join(
-            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in load.how.items()
+    percentiles = list(dict.fromkeys(name for load in result.loads for name in load.latency_ms))
+    parts = list(dict.fromkeys(name for load in result.loads for name in load.server_ms))
+    rows = [
+        (
+            load.label,
+            f"{load.goodput:.2f}",
+            f"{load.pairs_per_second:.0f}",
+            *(f"{load.latency_ms[name]:.0f}" if name in load.latency_ms else "" for name in percentiles),
+            *(f"{load.server_ms[part]:.1f}" if part in load.server_ms else "" for part in parts),
+            ", ".join(f"{status} {count}" for status, count in load.statuses.items()),
+            f"{load.generator.cpu_ms_per_call:.2f}, {load.generator.cores:.0%}",
         )
-        rows.append(
-            (
-                how,
-                f"{load.goodput:.2f}",
-                f"{load.pairs_per_second:.0f}",
-                *(f"{load.latency_ms[name]:.0f}" if load.latency_ms else "" for name in percentiles),
-                *(f"{load.server_ms.get(part, 0):.1f}" if load.server_ms else "" for part in parts),
-                ", ".join(f"{status} {count}" for status, count in load.statuses.items()),
-                f"{load.generator.cpu_ms_per_call:.2f}, {load.generator.cores:.0%}",
-            )
-        )
+        for load in result.loads
+    ]
     columns = ("load", "answered/s", "pairs/s", *(f"{name} ms" for name in percentiles))
     columns += (*(f"{part} ms" for part in parts), "ended", "generator: CPU ms a call, of a core")
     print_table(title, columns, rows)
@@ -103,29 +106,25 @@ def _show_loads(result: "Result", title: str) -> None:
         for sentence in load.caveats():
             print(sentence)
     if result.highest_rate is not None:
-        objective = result.settings["objective"]
-        print(
-            f"Highest rate within {objective}: {result.highest_rate:.3g} calls a second."
-            if result.highest_rate
-            else f"No rate that was tried is within {objective}."
-        )
+        print(result.rate_sentence())
 
 
 def _show_quality(result: "Result", title: str) -> None:
     rows = [
         (
-            f"{point.variant}, {point.max_length} tokens, {point.long_documents}",
+            point.label,
             point.data,
             str(point.queries),
             f"{point.ndcg_10:.3f}",
-            point.difference(),
+            point.ndcg_difference.signed() if point.ndcg_difference else "",
             f"{point.mrr_10:.3f}",
+            point.mrr_difference.signed() if point.mrr_difference else "",
             f"{point.pairs_per_second:.0f}",
         )
         for point in result.quality
     ]
-    columns = ("variant and setting", "data", "queries", "nDCG@10", "less the first", "MRR@10", "documents/s")
-    print_table(title, columns, rows)
+    columns = ("variant and setting", "data", "queries", "nDCG@10", "less the first's", "MRR@10", "less the first's")
+    print_table(title, (*columns, "documents/s"), rows)
 
 
 def _show_sizing(result: "Result") -> None:
@@ -136,6 +135,6 @@ def _show_sizing(result: "Result") -> None:
     print_table(
         f"replicas for {result.settings['rate']:g} calls a second of {result.settings['documents']} documents within "
         f"{result.settings['objective']}",
-        ("variant", "replicas", "how"),
+        ("variant", "replicas", "how", "nDCG@10 less PyTorch's"),
         rows,
     )

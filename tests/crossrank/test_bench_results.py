@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crossrank.bench.alternate import ratio
 from crossrank.bench.compare import compare_results
 from crossrank.bench.load import Load, Outcome
 from crossrank.bench.load_summary import summarise
 from crossrank.bench.report import write_report, write_result
-from crossrank.bench.result import Estimate, Quality, Result, Speed, new_result, read_result
+from crossrank.bench.result import Quality, Result, Speed, new_result, read_result
 from crossrank.bench.size import replicas_for
 from serve.errors import UsageError
 from tests.conftest import HELDOUT
@@ -23,91 +24,135 @@ from tests.conftest import HELDOUT
 ATTACK = "<script>alert(1)</script>"
 
 
-def speed(name: str, pairs_per_second: list[float], ratio: float) -> Speed:
+def speed(name: str, pairs_per_second: list[float], baseline: list[float]) -> Speed:
     return Speed(
         name=name,
         concurrency=1,
         pairs_per_second=pairs_per_second,
         median=float(np.median(pairs_per_second)),
-        ratio=Estimate(median=ratio, low=ratio, high=ratio),
+        baseline="torch",
+        ratio=ratio(pairs_per_second, baseline),
         kendall_tau=None,
         top_1=None,
         loss={},
     )
 
 
-def engine_result(factor: float, machine: float) -> Result:
+def engine_result(factor: float, machine: float, others: dict[str, list[float]] | None = None) -> Result:
     """A contestant `factor` times its baseline, on a machine that is itself so fast."""
-    noise = np.array([1.0, 1.02, 0.99, 1.01, 0.98])
-    ours = (50 * factor * machine * noise[::-1]).tolist()
-    return new_result(
-        "engine", {}, speeds=[speed("torch", (50 * machine * noise).tolist(), 1.0), speed("ours", ours, factor)]
-    )
+    noise = np.array([1.0, 1.02, 0.99, 1.01, 0.98, 1.0, 1.01])
+    baseline = (50 * machine * noise).tolist()
+    contestants = {"torch": baseline, "ours": (50 * factor * machine * noise[::-1]).tolist(), **(others or {})}
+    return new_result("engine", {}, speeds=[speed(name, line, baseline) for name, line in contestants.items()])
 
 
-def load_result(latency: float, seed: int = 0) -> Result:
+def load_result(outcomes: list[Outcome], **settings: Any) -> Result:
+    load = summarise(Load(outcomes, 10.0, 10.0, 0.5), {"clients": 1})
+    return new_result("load", {"objective": "", **settings}, loads=[load])
+
+
+def calls(latency: float, seed: int = 0, refused: float = 0.0) -> list[Outcome]:
     draw = np.random.default_rng(seed)
-    outcomes = [Outcome(n / 100, 0.0, latency * float(draw.uniform(0.9, 1.1)), "OK", 5) for n in range(1000)]
-    return new_result("load", {"objective": ""}, loads=[summarise(Load(outcomes, 10.0, 0.5), {"clients": 1})])
+    return [
+        Outcome(
+            n / 100,
+            0.0,
+            latency * float(draw.uniform(0.9, 1.1)),
+            "RESOURCE_EXHAUSTED" if draw.uniform() < refused else "OK",
+            5,
+        )
+        for n in range(1000)
+    ]
 
 
-def quality_result(shift: float) -> Result:
-    per_query = np.clip(np.random.default_rng(0).uniform(0.2, 0.8, 80) + shift, 0, 1)
+def quality_result(shift: float, queries: int = 80) -> Result:
+    values = np.clip(np.random.default_rng(0).uniform(0.2, 0.8, queries) + shift, 0, 1)
     point = Quality(
         variant="fp32",
         max_length=96,
         long_documents="truncate",
         data="heldout",
-        queries=80,
-        ndcg_10=float(per_query.mean()),
+        queries=queries,
+        ndcg_10=float(values.mean()),
         mrr_10=0.5,
         ndcg_difference=None,
+        mrr_difference=None,
         pairs_per_second=100.0,
-        per_query=per_query.tolist(),
+        per_query={f"q{number}": float(value) for number, value in enumerate(values)},
     )
     return new_result("quality", {}, quality=[point])
 
 
+def changed(before: Result, after: Result) -> dict[str, bool]:
+    return {change.what: change.beyond_noise for change in compare_results(before, after)[0]}
+
+
+def test_the_interval_of_a_ratio_is_exact() -> None:
+    # Of seven values the smallest and the largest hold the median unless all lie on one side: 1 - 2 / 2^7.
+    found = ratio([7.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0] * 7)
+    assert (found.value, found.low, found.high) == (4.0, 1.0, 7.0)
+    assert found.level == pytest.approx(1 - 2 / 2**7)
+    # Of ten the second and the ninth: at most one of ten coins, 2 * 11 / 2^10.
+    found = ratio([float(n) for n in range(1, 11)], [1.0] * 10)
+    assert (found.low, found.high, found.level) == (2.0, 9.0, pytest.approx(1 - 22 / 2**10))
+    assert ratio([1.0, 2.0], [1.0, 1.0]).level == 0.5
+
+
 def test_a_faster_machine_is_no_change_and_a_faster_contestant_is() -> None:
-    [change] = compare_results(engine_result(2.0, 1.0), engine_result(2.0, 3.0))
-    assert not change.beyond_noise
-    assert change.ratio.median == pytest.approx(1.0)
-    [change] = compare_results(engine_result(2.0, 1.0), engine_result(3.0, 0.5))
+    assert changed(engine_result(2.0, 1.0), engine_result(2.0, 3.0)) == {"ours: pairs/s to torch's": False}
+    [change], notes = compare_results(engine_result(2.0, 1.0), engine_result(3.0, 0.5, {"new": [9.0] * 7}))
     assert change.beyond_noise
-    assert change.ratio.median == pytest.approx(1.5)
+    assert change.change.value == pytest.approx(1.5, rel=0.02)
+    assert notes == ["only after: new"]
 
 
-def test_latency_and_quality_change_beyond_noise_or_not() -> None:
-    assert not any(change.beyond_noise for change in compare_results(load_result(0.1), load_result(0.1, seed=1)))
-    slower = compare_results(load_result(0.1), load_result(0.12, seed=1))
-    assert [change.beyond_noise for change in slower] == [True, True]
-    assert slower[0].after == pytest.approx(120, rel=0.02)
-    [same] = compare_results(quality_result(0.0), quality_result(0.0))
-    [worse] = compare_results(quality_result(0.0), quality_result(-0.05))
-    assert (same.beyond_noise, worse.beyond_noise) == (False, True)
+def test_latency_refusals_and_quality_change_beyond_noise_or_not() -> None:
+    same = changed(load_result(calls(0.1)), load_result(calls(0.1, seed=1)))
+    assert len(same) == 6
+    assert not any(same.values())
+    slower = changed(load_result(calls(0.1)), load_result(calls(0.12, seed=1)))
+    assert slower == {what: "latency" in what for what in same}
+    # Who refuses half may be quicker for the others: it is the share that says so.
+    refusing = changed(load_result(calls(0.1)), load_result(calls(0.1, seed=1, refused=0.5)))
+    assert refusing["clients 1: share of calls answered"]
+    [(_, same_quality)] = changed(quality_result(0.0), quality_result(0.0)).items()
+    [(_, worse)] = changed(quality_result(0.0), quality_result(-0.05)).items()
+    assert (same_quality, worse) == (False, True)
+
+
+def test_rates_are_known_to_a_tenth() -> None:
+    def sized(rate: float) -> Result:
+        return new_result("size", {"objective": "p99=1s"}, sizing=[replicas_for("fp32", 100, rate)])
+
+    assert changed(sized(10.0), sized(10.8)) == {"fp32 highest rate within the objective, calls/s": False}
+    assert changed(sized(10.0), sized(12.0)) == {"fp32 highest rate within the objective, calls/s": True}
 
 
 def test_calls_that_wait_in_one_queue_are_not_many_witnesses() -> None:
-    def stalled(slice_of_stall: int) -> Result:
-        outcomes = [Outcome(n / 100, 0.0, 1.0 if n // 100 == slice_of_stall else 0.1, "OK", 1) for n in range(1000)]
-        return new_result("load", {"objective": ""}, loads=[summarise(Load(outcomes, 10.0, 0.5), {"clients": 1})])
+    calm = [Outcome(n / 100, 0.0, 0.1, "OK", 1) for n in range(1000)]
+    # One stall of a second: a hundred slow calls, but a single event.
+    stalled = [Outcome(n / 100, 0.0, 1.0 if n // 100 == 4 else 0.1, "OK", 1) for n in range(1000)]
+    changes, _ = compare_results(load_result(calm), load_result(stalled))
+    p99 = next(change for change in changes if "p99," in change.what)
+    assert p99.after == pytest.approx(1000)
+    assert not p99.beyond_noise
 
-    # One stall of a second in the second run: a thousand calls, but a single event.
-    calm = new_result(
-        "load",
-        {"objective": ""},
-        loads=[summarise(Load([Outcome(n / 100, 0.0, 0.1, "OK", 1) for n in range(1000)], 10.0, 0.5), {"clients": 1})],
-    )
-    changes = {change.what.split("latency ")[1]: change for change in compare_results(calm, stalled(4))}
-    assert changes["p99, ms"].after == pytest.approx(1000)
-    assert not changes["p99, ms"].beyond_noise
+
+def test_unlike_settings_and_machines_are_said() -> None:
+    other = load_result(calls(0.1), documents=50)
+    other = other.model_copy(update={"machine": other.machine.model_copy(update={"processor": "another"})})
+    _, notes = compare_results(load_result(calls(0.1), documents=5), other)
+    assert notes[0] == "the setting documents differs: 5 before, 50 after"
+    assert "another after; only ratios within a run compare well" in notes[1]
 
 
 def test_results_that_cannot_be_compared(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="bench engine, the other of bench load"):
-        compare_results(engine_result(2, 1), load_result(0.1))
+        compare_results(engine_result(2, 1), load_result(calls(0.1)))
     with pytest.raises(UsageError, match="nothing in common"):
-        compare_results(new_result("load", {}), load_result(0.1))
+        compare_results(new_result("load", {}), load_result(calls(0.1)))
+    with pytest.raises(UsageError, match="nothing in common"):
+        compare_results(quality_result(0.0), quality_result(0.0, queries=40))
     (tmp_path / "old.json").write_text(json.dumps({"schema_version": 1, "benchmark": "engine"}))
     with pytest.raises(UsageError, match="no result of this version"):
         read_result(tmp_path / "old.json")
@@ -127,10 +172,10 @@ def test_replicas_carry_the_load_with_a_fifth_to_spare(rate: float, highest: flo
 def test_a_report_holds_its_pictures_and_runs_nothing(tmp_path: Path) -> None:
     engine = engine_result(2.0, 1.0).model_copy(update={"settings": {"model": ATTACK}})
     write_result(engine, tmp_path / "engine")
-    write_result(load_result(0.1), tmp_path / "load")
+    write_result(load_result(calls(0.1)), tmp_path / "load")
     assert read_result(tmp_path / "engine" / "result.json") == engine
     assert sorted(path.name for path in (tmp_path / "engine").iterdir()) == ["report.html", "result.json", "speed.png"]
-    page = write_report([engine, load_result(0.1), quality_result(0.0)], tmp_path / "all").read_text()
+    page = write_report([engine, load_result(calls(0.1)), quality_result(0.0)], tmp_path / "all").read_text()
     assert ATTACK not in page
     assert page.count("data:image/png;base64,") == 3
     pictures = {path.name for path in (tmp_path / "all").glob("*.png")}
@@ -164,18 +209,22 @@ def test_quality_of_every_variant_and_setting(trained: Path, ranker: Path, tmp_p
     assert reference.ndcg_difference is None
     assert exact.ndcg_difference is not None
     assert exact.per_query == pytest.approx(reference.per_query, abs=1e-9)
+    assert exact.mrr_difference is not None
+    assert exact.mrr_difference.value == 0
     assert any(point.per_query != pytest.approx(reference.per_query, abs=1e-6) for point in result.quality[2:])
     assert (tmp_path / "before" / "quality.png").is_file()
     file = str(tmp_path / "before" / "result.json")
     compared = json_of("bench", "compare", file, file)
-    assert [change["beyond_noise"] for change in compared] == [False] * 5
+    assert [change["beyond_noise"] for change in compared["changes"]] == [False] * 5
+    assert compared["notes"] == []
     page = crossrank("bench", "report", file, "--out", str(tmp_path / "page"))
     assert page.stdout.strip() == str(tmp_path / "page" / "report.html")
 
 
 def test_quality_that_cannot_be_measured(ranker: Path) -> None:
     for arguments, sentence in (
-        (["--variant", "fp64"], "variant fp64: the ranker has"),
+        (["--variant", "fp64"], "variant fp64: of the ranker's this machine runs"),
+        (["--variant", "pruned"], "without fp32 among the variants there is nothing to compare with; give --model"),
         (["--max-length", "4096"], "max_length 4096: the ranker reads at most 96 tokens"),
     ):
         done = crossrank("bench", "quality", str(ranker), str(HELDOUT), *arguments)
@@ -187,6 +236,7 @@ def test_a_load_is_sized(ranker: Path) -> None:
     arguments = ["bench", "size", str(ranker), "--rate", "1000", "--slo", "p90=2s", "--documents", "5"]
     result = Result.model_validate(json_of(*arguments, "--variant", "fp32", "--seconds", "1"))
     [sizing] = result.sizing
-    assert sizing == replicas_for("fp32", 1000, sizing.highest_rate)
+    assert sizing.replicas == replicas_for("fp32", 1000, sizing.highest_rate).replicas
     assert sizing.highest_rate > 0
-    assert {load.how["variant"] for load in result.loads} == {"fp32"}
+    assert sizing.loss.keys() == {"code-search-heldout"}
+    assert {load.settings["variant"] for load in result.loads} == {"fp32"}
