@@ -242,7 +242,7 @@ def test_targets_that_are_no_help_are_one_sentence_each() -> None:
         load = closed_loop(address, CALLS, clients=1, seconds=0.05, deadline=1)
         assert {entry.status for entry in load.outcomes} == {"HTTP 503"}
         for how in ({"objective": Objective(99, 1.0)}, {"rate": 20.0}, {"clients": 2}):
-            options = LoadOptions(target=address, seconds=0.1, warm_up=0, documents=2, calls=2, **how)  # type: ignore[arg-type]
+            options = LoadOptions(target=address, seconds=0.1, warm_up=0, documents=2, calls=2, **how)
             with pytest.raises(CrossrankError, match=r"answered none of \d+ calls: HTTP 503"):
                 bench_load(options)
     with pytest.raises(UsageError, match="ask for less"):
