@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import grpc
 import numpy as np
 
-from crossrank.bench.load import STOPPED, Load, Outcome, Session, run_load
+from crossrank.bench.load import Session, run_load
+from crossrank.bench.outcomes import STOPPED, Load, Outcome
 from crossrank.bench.result import Check
 from crossrank.bench.server import Server
 from crossrank.bench.targets import message

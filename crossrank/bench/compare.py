@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossrank.bench.load_result import LoadResult
 from crossrank.bench.objective import PRECISION
-from crossrank.bench.result import Estimate, LoadResult, Result
+from crossrank.bench.result import Estimate, Result
 from judgements.significance import paired_bootstrap
 from serve.errors import UsageError
 

@@ -5,11 +5,11 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from crossrank.bench.outcomes import STOPPED, Load, Outcome
 from crossrank.bench.targets import Target, open_target
 from crossrank.bench.workload import RankCall
 
@@ -18,53 +18,10 @@ Arrivals = Literal["poisson", "constant"]
 # A target that fails so often in a row is gone; a closed loop would ask it as fast as it can.
 _MOST_FAILURES = 100
 _TICK = 0.005
-STOPPED = "it was stopped"
 # What makes the query of each call its own; of one length, so that it can be replaced in a serialised request.
 _NUMBER = "#00000000"
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one call.
-
-    Attributes:
-        due: seconds from the start at which it should have been sent.
-        late: seconds after that at which it was sent, for which the generator is to blame.
-        latency: seconds from `due` to its end, so that what a stalled server holds up counts as waiting.
-        status: how it ended.
-        pairs: of it.
-        server: what the server says of its time, in seconds; empty where it says nothing.
-    """
-
-    due: float
-    late: float
-    latency: float
-    status: str
-    pairs: int
-    server: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Load:
-    """What a generator did.
-
-    Attributes:
-        outcomes: of the calls that ended, in that order.
-        seconds: from the first call to the last end.
-        sending: seconds from the first call to the last one that was sent.
-        cpu_seconds: that the generator's own process used until then.
-        lags: seconds by which its event loop was late, every few milliseconds: it sends and receives so much later.
-        cut_short: why it ended early, calls in flight then not counted; empty where it did not.
-    """
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    seconds: float = 0.0
-    sending: float = 0.0
-    cpu_seconds: float = 0.0
-    lags: list[float] = field(default_factory=list)
-    cut_short: str = ""
 
 
 class Session:
@@ -101,10 +58,13 @@ class Session:
         sender = self._sender(calls, deadline)
 
         async def send_all() -> None:
-            async with asyncio.TaskGroup() as calls_in_flight:
-                for number, due in enumerate(due_times(rate, seconds, seed, arrivals)):
-                    await asyncio.sleep(sender.start + due - time.perf_counter())
-                    calls_in_flight.create_task(sender.send(number, due))
+            try:
+                async with asyncio.TaskGroup() as calls_in_flight:
+                    for number, due in enumerate(due_times(rate, seconds, seed, arrivals)):
+                        await asyncio.sleep(sender.start + due - time.perf_counter())
+                        calls_in_flight.create_task(sender.send(number, due))
+            except ExceptionGroup as failed:
+                raise failed.exceptions[0] from None
 
         return await self._measured(sender, send_all())
 
@@ -152,7 +112,8 @@ class Session:
         load.seconds = time.perf_counter() - sender.start
         if not working.done():
             load.cut_short = STOPPED
-        for task in (working, stopping, ticking):
+        # What went wrong in the work is raised when nothing runs any more.
+        for task in (stopping, ticking, working):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task

@@ -1,11 +1,14 @@
 """`crossrank bench load`: a load on a running server, or the highest one that it carries within an objective."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from crossrank.bench.load import STOPPED, Arrivals, Load, Session, run_load
+from crossrank.bench.load import Arrivals, Session, run_load
+from crossrank.bench.load_result import LoadResult
 from crossrank.bench.load_summary import summarise
 from crossrank.bench.objective import Objective, Search, highest_rate
+from crossrank.bench.outcomes import STOPPED, Load
 from crossrank.bench.result import Result, new_result
 from crossrank.bench.workload import PASSAGES, RankCall, describe, workload_calls
 from serve.errors import CrossrankError, UsageError
@@ -67,6 +70,8 @@ def bench_load(options: LoadOptions, progress: Callable[[str], None] = lambda st
     loads = [summarise(load, settings, within) for settings, load in steps if load.outcomes]
     if not loads:
         raise CrossrankError("it was stopped before any call had ended")
+    if not any(load.latency_ms for load in loads):
+        raise CrossrankError(_none_answered(loads))
     return new_result(
         "load",
         {**asdict(options), "objective": str(options.objective or ""), "rate": options.rate or 0.0, **describe(calls)},
@@ -89,17 +94,28 @@ async def find_highest_rate(
         CrossrankError: the server answers no call.
     """
     progress("one client, to begin somewhere")
-    alone = await session.closed_loop(calls, clients=1, seconds=min(options.seconds, 5.0), deadline=options.deadline)
-    answered = summarise(alone, {}).goodput
-    if not answered:
+    # With time enough: what misses the objective everywhere is a finding, and no fault of the server's.
+    alone = await session.closed_loop(calls, clients=1, seconds=min(options.seconds, 5.0), deadline=_LONGEST_STEP)
+    first = summarise(alone, {})
+    if session.stopped:
         return Search(0.0, [], STOPPED)
+    if not first.goodput:
+        raise CrossrankError(_none_answered([first]))
 
     async def measure(rate: float) -> Load:
         seconds = min(max(options.seconds, objective.calls / rate), _LONGEST_STEP)
         progress(f"{rate:.3g} calls a second for {seconds:.0f} s")
         return await _open(session, options, calls, rate, seconds)
 
-    return await highest_rate(measure, objective, answered / 2, _MOST_CALLS / options.seconds)
+    return await highest_rate(measure, objective, first.goodput / 2, _MOST_CALLS / options.seconds)
+
+
+def _none_answered(loads: Sequence[LoadResult]) -> str:
+    statuses: Counter[str] = Counter()
+    for load in loads:
+        statuses.update(load.statuses)
+    told = ", ".join(f"{status} {count}" for status, count in statuses.items())
+    return f"the server answered none of {statuses.total()} calls: {told}"
 
 
 async def _measured(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crossrank.bench.load import Load, Outcome
+from crossrank.bench.outcomes import Load, Outcome
 from serve.errors import UsageError
 
 _OBJECTIVE = re.compile(r"p(?P<percentile>\d{1,2}(\.\d+)?)=(?P<number>\d+(\.\d+)?)(?P<unit>ms|s)")

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from crossrank.bench.result import LoadResult, Result
+from crossrank.bench.load_result import LoadResult
+from crossrank.bench.result import Result
 
 # Okabe and Ito's palette, which stays distinct for the colour-blind.
 _BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#8c8c8c"

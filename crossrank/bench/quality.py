@@ -72,9 +72,13 @@ def bench_quality(options: QualityOptions, progress: Callable[[str], None] = lam
         for judged in sets:
             progress(f"{judged.name}: PyTorch fp32")
             points.append(_point(judged, "PyTorch fp32", manifest.max_length, "truncate", score, references))
+    wanted = list(product(sorted(lengths, reverse=True), options.long_documents))
+    whole: tuple[int, LongDocumentStrategy] = (manifest.max_length, "truncate")
     for variant in variants:
+        # The first point of a set is what the others are compared with, asked for or not.
+        settings = wanted if references else list(dict.fromkeys([whole, *wanted]))
         with Scorer.open(options.ranker, variant=variant.file) as scorer:
-            for judged, length, strategy in product(sets, sorted(lengths, reverse=True), options.long_documents):
+            for judged, (length, strategy) in product(sets, settings):
                 progress(f"{judged.name}: {variant.name}, {length} tokens, {strategy}")
                 score = _ours(scorer, length, strategy)
                 points.append(_point(judged, variant.name, length, strategy, score, references))

@@ -30,7 +30,7 @@ def write_result(result: Result, directory: Path) -> None:
     write_report([result], directory)
 
 
-def write_report(results: Sequence[Result], directory: Path) -> Path:
+def write_report(results: Sequence[Result], directory: Path) -> list[Path]:
     """Writes the page and the pictures of results.
 
     Args:
@@ -38,20 +38,22 @@ def write_report(results: Sequence[Result], directory: Path) -> Path:
         directory: made where it is missing.
 
     Returns:
-        The page.
+        The page, and the pictures.
     """
     directory.mkdir(parents=True, exist_ok=True)
     sections = []
+    written: list[Path] = []
     for number, result in enumerate(results, start=1):
         pictures = []
         for name, gist, draw in pictures_of(result):
             file = directory / (f"{name}.png" if len(results) == 1 else f"{number}-{result.benchmark}-{name}.png")
             with written_beside(file) as staged:
                 draw(staged)
+            written.append(file)
             source = "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode("ascii")
             pictures.append({"source": source, "gist": gist})
         sections.append({"result": result, "pictures": pictures})
     page = directory / REPORT_FILE
     with written_beside(page) as staged:
         staged.write_text(_PAGES.get_template("report.html.jinja").render(sections=sections), encoding="utf-8")
-    return page
+    return [page, *written]

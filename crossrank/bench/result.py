@@ -4,17 +4,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
 
 from crossrank.bench.environment import revision, this_machine, tools
+from crossrank.bench.load_result import LoadResult, Record
 from serve.errors import UsageError
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Machine(_Record):
+class Machine(Record):
     """Where it ran."""
 
     processor: str
@@ -24,7 +21,7 @@ class Machine(_Record):
     system: str
 
 
-class Estimate(_Record):
+class Estimate(Record):
     """A figure with the interval that holds the true one at `level`."""
 
     value: float
@@ -40,7 +37,7 @@ class Estimate(_Record):
         return f"{self.value:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
-class Speed(_Record):
+class Speed(Record):
     """One contestant.
 
     Attributes:
@@ -65,7 +62,7 @@ class Speed(_Record):
     loss: dict[str, float]
 
 
-class Check(_Record):
+class Check(Record):
     """One measured property of the engine beside its aim.
 
     Attributes:
@@ -85,87 +82,11 @@ class Check(_Record):
     details: dict[str, float]
 
 
-class Generator(_Record):
-    """What the load's own process did.
-
-    Attributes:
-        cpu_ms_per_call: of its processor time.
-        cores: that it kept busy.
-        late_p99_ms: of the delays that are its own, in sending and in its event loop.
-        kept_up: false where the generator, or the machine that it shares with the server, held the calls up.
-    """
-
-    cpu_ms_per_call: float
-    cores: float
-    late_p99_ms: float
-    kept_up: bool
-
-
-class Samples(_Record):
-    """Every call of a load, column by column; seconds."""
-
-    due: list[float]
-    latency: list[float]
-    status: list[str]
-
-
-class LoadResult(_Record):
-    """One load on one server.
-
-    Attributes:
-        settings: what made this load: its rate, its clients.
-        seconds: from the first call to the last end.
-        calls: that ended.
-        cut_short: why it ended early; empty where it did not.
-        statuses: how many calls ended how.
-        goodput: calls answered a second, within the objective where there is one.
-        pairs_per_second: answered.
-        latency_ms: percentiles of the answered calls, from the intended time, for as far as there are samples.
-        server_ms: medians of what the server says that it spent on what.
-        generator: what the load itself cost.
-        samples: of every call.
-    """
-
-    settings: dict[str, str | float]
-    seconds: float
-    calls: int
-    cut_short: str
-    statuses: dict[str, int]
-    goodput: float
-    pairs_per_second: float
-    latency_ms: dict[str, float]
-    server_ms: dict[str, float]
-    generator: Generator
-    samples: Samples
-
-    @property
-    def label(self) -> str:
-        """What tells it from other loads."""
-        return ", ".join(
-            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in self.settings.items()
-        )
-
-    def caveats(self) -> list[str]:
-        """What should be known before the figures are believed, a sentence each."""
-        found = []
-        if self.cut_short:
-            found.append(f"ended early, after {self.seconds:.1f} s, since {self.cut_short}")
-        if failed := self.calls - self.statuses.get("OK", 0):
-            found.append(f"{failed} of {self.calls} calls failed; the percentiles are those of the others")
-        if not self.generator.kept_up:
-            found.append(
-                f"the generator did not keep up: {self.generator.cores:.0%} of a core, p99 of its own delay "
-                f"{self.generator.late_p99_ms:.0f} ms, which the latencies include"
-            )
-        return [f"{self.label}: {sentence}." for sentence in found]
-
-
-class Quality(_Record):
+class Quality(Record):
     """How one variant at one setting ranks, and how fast.
 
     Attributes:
-        variant: of the ranker, or PyTorch; the first point of a set is the reference, in fp32 and untruncated.
+        variant: of the ranker, or PyTorch; a set's first point is the reference: fp32, the ranker's own max_length.
         max_length: tokens of a pair.
         long_documents: "truncate" or "chunk".
         data: the judged set.
@@ -194,7 +115,7 @@ class Quality(_Record):
         return f"{self.variant}, {self.max_length} tokens, {self.long_documents}"
 
 
-class Sizing(_Record):
+class Sizing(Record):
     """How many replicas of a variant carry a load.
 
     Attributes:
@@ -212,7 +133,7 @@ class Sizing(_Record):
     loss: dict[str, float]
 
 
-class Result(_Record):
+class Result(Record):
     """One run of a benchmark.
 
     Attributes:
@@ -240,14 +161,14 @@ class Result(_Record):
     machine: Machine
     tools: dict[str, str]
     settings: dict[str, str | int | float | bool | list[str]]
-    speeds: list[Speed] = []
-    failed: dict[str, str] = {}
-    checks: list[Check] = []
-    loads: list[LoadResult] = []
+    speeds: list[Speed] = Field(default_factory=list)
+    failed: dict[str, str] = Field(default_factory=dict)
+    checks: list[Check] = Field(default_factory=list)
+    loads: list[LoadResult] = Field(default_factory=list)
     highest_rate: float | None = None
     rate_limit: str = ""
-    quality: list[Quality] = []
-    sizing: list[Sizing] = []
+    quality: list[Quality] = Field(default_factory=list)
+    sizing: list[Sizing] = Field(default_factory=list)
 
     def rate_sentence(self) -> str:
         """The highest rate, and why it may be more."""

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from crossrank.bench.load import STOPPED, Session, run_load
+from crossrank.bench.load import Session, run_load
+from crossrank.bench.load_result import LoadResult
 from crossrank.bench.load_run import LoadOptions, find_highest_rate
 from crossrank.bench.load_summary import summarise
 from crossrank.bench.objective import Objective, Search
-from crossrank.bench.result import LoadResult, Result, Sizing, new_result
+from crossrank.bench.outcomes import STOPPED
+from crossrank.bench.result import Result, Sizing, new_result
 from crossrank.bench.server import running_server
 from crossrank.bench.variants import chosen_variants, loss_of
 from crossrank.bench.workload import PASSAGES, RankCall, describe, workload_calls

@@ -202,9 +202,9 @@ def report(
     with needs("bench,cpu"):
         from crossrank.bench.report import write_report
         from crossrank.bench.result import read_result
-    page = write_report([read_result(file) for file in files], out)
+    page, *pictures = write_report([read_result(file) for file in files], out)
     if as_json:
-        print_json({"report": str(page), "pictures": [str(path) for path in sorted(out.glob("*.png"))]})
+        print_json({"report": str(page), "pictures": list(map(str, pictures))})
     else:
         print(page)
 

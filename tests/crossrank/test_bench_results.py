@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from crossrank.bench.alternate import ratio
 from crossrank.bench.compare import compare_results
-from crossrank.bench.load import Load, Outcome
 from crossrank.bench.load_summary import summarise
+from crossrank.bench.outcomes import Load, Outcome
 from crossrank.bench.report import write_report, write_result
 from crossrank.bench.result import Quality, Result, Speed, new_result, read_result
 from crossrank.bench.size import replicas_for
@@ -176,7 +176,7 @@ def test_a_report_holds_its_pictures_and_runs_nothing(tmp_path: Path) -> None:
     write_result(load_result(calls(0.1)), tmp_path / "load")
     assert read_result(tmp_path / "engine" / "result.json") == engine
     assert sorted(path.name for path in (tmp_path / "engine").iterdir()) == ["report.html", "result.json", "speed.png"]
-    page = write_report([engine, load_result(calls(0.1)), quality_result(0.0)], tmp_path / "all").read_text()
+    page = write_report([engine, load_result(calls(0.1)), quality_result(0.0)], tmp_path / "all")[0].read_text()
     assert ATTACK not in page
     assert page.count("data:image/png;base64,") == 3
     pictures = {path.name for path in (tmp_path / "all").glob("*.png")}

@@ -1,4 +1,4 @@
-"""Load on servers: times that do not wait for answers, percentiles, objectives, and targets that are no help."""
+"""Load on servers: times that do not wait for answers, Ctrl-C, and targets that are no help."""
 
 import asyncio
 import json
@@ -9,21 +9,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from crossrank.bench.load import STOPPED, Load, Outcome, Session, due_times, run_load
+from crossrank.bench.load import Session, due_times, run_load
 from crossrank.bench.load_run import LoadOptions, bench_load
 from crossrank.bench.load_summary import summarise
-from crossrank.bench.objective import Objective, Search, highest_rate, parse_objective
+from crossrank.bench.objective import Objective
+from crossrank.bench.outcomes import STOPPED, Load
 from crossrank.bench.result import Result
 from crossrank.bench.targets import Answer
-from crossrank.bench.workload import RankCall, rank_calls, workload_calls
-from judgements.errors import JudgementsError
+from crossrank.bench.workload import RankCall, rank_calls
 from serve.errors import CrossrankError, UsageError
-from tests.conftest import HELDOUT
 from tests.reranking_server import Behaviour, reranking_server
 
 CALLS = [RankCall("what", ["one", "two"]), RankCall("why", ["three", "four", "five"])]
@@ -35,10 +31,6 @@ def closed_loop(address: str, calls: list[RankCall], **settings: Any) -> Load:
 
 def open_loop(address: str, calls: list[RankCall], **settings: Any) -> Load:
     return run_load(address, lambda session: session.open_loop(calls, **settings))
-
-
-def outcomes(*latencies: float, status: str = "OK") -> list[Outcome]:
-    return [Outcome(float(number), 0.0, latency, status, 2) for number, latency in enumerate(latencies)]
 
 
 def test_a_stall_shows_in_the_open_loop_and_hides_in_the_closed_one() -> None:
@@ -107,98 +99,6 @@ def test_calls_are_due_whatever_becomes_of_them(server: str) -> None:
     assert len(closed_loop(server, calls, clients=2, seconds=0.2, deadline=30.0).outcomes) >= 2
 
 
-@given(st.floats(0.1, 500), st.floats(0.01, 20), st.integers(0, 9))
-def test_due_times_ascend_and_end(rate: float, seconds: float, seed: int) -> None:
-    for arrivals in ("poisson", "constant"):
-        times = due_times(rate, seconds, seed, arrivals)
-        assert times == sorted(times)
-        assert times[0] >= 0
-        assert times[-1] < seconds
-    # By more than six standard deviations a count of a Poisson process hardly ever errs.
-    assert abs(len(due_times(rate, seconds, seed, "poisson")) - rate * seconds) <= 6 * (rate * seconds) ** 0.5 + 3
-
-
-@pytest.mark.parametrize(
-    ("count", "names"),
-    [(1, ["p50"]), (9, ["p50"]), (10, ["p50", "p90"]), (100, ["p50", "p90", "p95", "p99"]), (1000, None)],
-)
-def test_percentiles_are_numpys_as_far_as_there_are_samples(count: int, names: list[str] | None) -> None:
-    latencies = np.random.default_rng(count).exponential(size=count)
-    failed = outcomes(1e6, status="UNAVAILABLE")
-    result = summarise(Load([*outcomes(*latencies), *failed], seconds=2.0, sending=1.0, cpu_seconds=0.1), {}, 1.0)
-    assert list(result.latency_ms) == (names or ["p50", "p90", "p95", "p99", "p99.9"])
-    for name, value in result.latency_ms.items():
-        assert value == pytest.approx(1000 * np.percentile(latencies, float(name[1:])))
-    assert result.statuses == {"OK": count, "UNAVAILABLE": 1}
-    assert result.goodput == (latencies <= 1.0).sum() / 2
-    assert result.pairs_per_second == count
-    assert [sentence for sentence in result.caveats() if f"1 of {count + 1} calls failed" in sentence]
-
-
-@pytest.mark.parametrize(
-    ("cpu_seconds", "late", "lag", "kept_up"),
-    [(0.1, 0.001, 0, True), (9.5, 0.001, 0, False), (0.1, 0.02, 0, False), (0.1, 0.001, 0.02, False)],
-)
-def test_a_generator_that_was_the_bottleneck_is_named(
-    cpu_seconds: float, late: float, lag: float, kept_up: bool
-) -> None:
-    outcome = Outcome(0.0, late, 0.1, "OK", 1)
-    load = Load([outcome] * 100, seconds=100.0, sending=10.0, cpu_seconds=cpu_seconds, lags=[lag] * 10)
-    result = summarise(load, {})
-    assert result.generator.kept_up is kept_up
-    assert any("did not keep up" in sentence for sentence in result.caveats()) is not kept_up
-    assert result.generator.cpu_ms_per_call == pytest.approx(10 * cpu_seconds)
-
-
-@given(st.floats(0.1, 99.9).map(lambda value: round(value, 1)), st.integers(1, 10**6), st.sampled_from(["ms", "s"]))
-def test_objectives_are_read(percentile: float, number: int, unit: str) -> None:
-    read = parse_objective(f"p{percentile:g}={number}{unit}")
-    assert read == Objective(percentile, number * {"ms": 0.001, "s": 1.0}[unit])
-    assert parse_objective(str(read)).seconds == pytest.approx(read.seconds, rel=1e-5)
-
-
-@pytest.mark.parametrize("text", ["", "p99", "99=5ms", "p99=5", "p99=-1ms", "p0=5ms", "p100=5ms", "p99=0ms"])
-def test_what_is_no_objective(text: str) -> None:
-    with pytest.raises(UsageError, match=r"p99=200ms|above 0"):
-        parse_objective(text)
-
-
-def test_a_call_that_fails_is_never_in_time() -> None:
-    objective = Objective(90, 1.0)
-    assert objective.met(outcomes(*[0.5] * 9, 60))
-    assert not objective.met([*outcomes(*[0.5] * 8), *outcomes(0.001, 0.001, status="RESOURCE_EXHAUSTED")])
-    assert not objective.met([])
-
-
-def search(capacity: float, first: float, **bound: float) -> Search:
-    async def measure(rate: float) -> Load:
-        return Load(outcomes(0.1 if rate <= capacity else 10.0))
-
-    return asyncio.run(highest_rate(measure, Objective(99, 1.0), first, **bound))
-
-
-@given(st.floats(0.05, 5000), st.floats(0.1, 100))
-def test_the_highest_rate_is_found(capacity: float, first: float) -> None:
-    found = search(capacity, first)
-    assert len(found.steps) <= 12
-    assert found.rate <= capacity
-    assert found.rate >= capacity / 1.11 or found.limit == "the search ended after 12 measurements"
-    bounded = search(capacity, first, most=capacity / 2)
-    assert bounded.rate == capacity / 2 or len(bounded.steps) == 12
-    assert bounded.limit in ("no higher rate was tried", "the search ended after 12 measurements")
-
-
-def test_no_rate_may_do_and_a_search_that_is_stopped_ends() -> None:
-    found = search(0.0, 8.0)
-    assert (found.rate, [rate for rate, _ in found.steps][:3]) == (0.0, [8.0, 4.0, 2.0])
-
-    async def stopped(rate: float) -> Load:
-        return Load(outcomes(0.1), cut_short=STOPPED)
-
-    found = asyncio.run(highest_rate(stopped, Objective(99, 1.0), 8.0))
-    assert (found.rate, len(found.steps), found.limit) == (0.0, 1, STOPPED)
-
-
 @pytest.mark.parametrize("documents", ["documents", "texts"])
 def test_both_usual_bodies_are_spoken(documents: str) -> None:
     behaviour = Behaviour(documents)
@@ -209,11 +109,12 @@ def test_both_usual_bodies_are_spoken(documents: str) -> None:
 
 
 def test_the_rate_that_a_server_carries_is_found() -> None:
-    # One call at a time, each for 20 ms: a little below 50 a second.
+    # One call at a time, each for 20 ms: 50 a second at most, and so much more as a queue may grow to 0.1 s until nine
+    # tenths of the 2 s are over.
     with reranking_server(Behaviour(delay=0.02, one_at_a_time=True)) as address:
         options = LoadOptions(
             target=address,
-            objective=Objective(90, 0.2),
+            objective=Objective(90, 0.1),
             seconds=2.0,
             warm_up=0,
             workload="fixed-3",
@@ -223,9 +124,27 @@ def test_the_rate_that_a_server_carries_is_found() -> None:
         )
         result = bench_load(options)
     assert result.highest_rate
-    assert 20 < result.highest_rate < 50
+    assert 20 < result.highest_rate < 50 * (1 + 0.1 / 1.8)
     met = [load for load in result.loads if load.settings["calls a second"] == result.highest_rate]
-    assert met[0].latency_ms["p90"] <= 200
+    assert met[0].latency_ms["p90"] <= 100
+
+
+async def _too_many(session: Session) -> Load:
+    return await session.open_loop(CALLS, rate=100, seconds=0.2, deadline=5, seed=0)
+
+
+def test_running_out_of_connections_is_the_generators_own_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    with reranking_server(Behaviour()) as address:
+
+        async def run(session: Session) -> Load:
+            async def refused(*arguments: object, **settings: object) -> Answer:
+                raise CrossrankError("this process may open no more connections")
+
+            monkeypatch.setattr("crossrank.bench.targets._post", refused)
+            return await _too_many(session)
+
+        with pytest.raises(CrossrankError, match="may open no more connections"):
+            run_load(address, run)
 
 
 def test_targets_that_are_no_help_are_one_sentence_each() -> None:
@@ -247,29 +166,6 @@ def test_targets_that_are_no_help_are_one_sentence_each() -> None:
                 bench_load(options)
     with pytest.raises(UsageError, match="ask for less"):
         bench_load(LoadOptions(target="127.0.0.1:9", rate=1e6, seconds=10))
-
-
-def test_workloads(tmp_path: Path) -> None:
-    fixed = workload_calls("fixed-7", 3, 4, seed=1)
-    assert [len(call.documents) for call in fixed] == [4, 4, 4]
-    assert {len(text.split(" ")) for call in fixed for text in call.documents} == {7}
-    judged = workload_calls(str(HELDOUT), 5, 6, seed=1)
-    assert [len(call.documents) for call in judged] == [6] * 5
-    assert judged == workload_calls(str(HELDOUT), 5, 6, seed=1) != workload_calls(str(HELDOUT), 5, 6, seed=2)
-    own = tmp_path / "own.jsonl"
-    own.write_text(json.dumps({"query": "q", "documents": ["a", "b", "c"]}) + "\n")
-    assert workload_calls(str(own), 5, 2, seed=1) == [RankCall("q", ["a", "b"])]
-    for line, sentence in (
-        ('{"documents": ["a"]}', "own.jsonl:2: 'query' is missing"),
-        ('{"query": "q", "documents": []}', "own.jsonl:2: 'documents' must be a list of texts"),
-        ('{"query": "q", "documents": "abc"}', "own.jsonl:2: 'documents' must be a list of texts"),
-        ("{", "own.jsonl:2"),
-    ):
-        own.write_text(json.dumps({"query": "q", "documents": ["a"]}) + "\n" + line + "\n")
-        with pytest.raises((UsageError, JudgementsError), match=sentence):
-            workload_calls(str(own), 5, 2, seed=1)
-    with pytest.raises(UsageError, match="workload fixed-0: give passages, fixed-N"):
-        workload_calls("fixed-0", 5, 2, seed=1)
 
 
 @pytest.mark.parametrize("how", [["--rate", "20"], ["--clients", "2"], ["--slo", "p90=1s"]])

@@ -1,0 +1,144 @@
+"""What a load comes to: when calls are due, percentiles, objectives, the highest rate, and workloads."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crossrank.bench.load import due_times
+from crossrank.bench.load_summary import summarise
+from crossrank.bench.objective import Objective, Search, highest_rate, parse_objective
+from crossrank.bench.outcomes import STOPPED, Load, Outcome
+from crossrank.bench.workload import RankCall, workload_calls
+from judgements.errors import JudgementsError
+from serve.errors import UsageError
+from tests.conftest import HELDOUT
+
+
+def outcomes(*latencies: float, status: str = "OK") -> list[Outcome]:
+    return [Outcome(float(number), 0.0, latency, status, 2) for number, latency in enumerate(latencies)]
+
+
+@given(st.floats(0.1, 500), st.floats(0.01, 20), st.integers(0, 9))
+def test_due_times_ascend_and_end(rate: float, seconds: float, seed: int) -> None:
+    for arrivals in ("poisson", "constant"):
+        times = due_times(rate, seconds, seed, arrivals)
+        assert times == sorted(times)
+        assert times[0] >= 0
+        assert times[-1] < seconds
+    # By more than six standard deviations a count of a Poisson process hardly ever errs.
+    assert abs(len(due_times(rate, seconds, seed, "poisson")) - rate * seconds) <= 6 * (rate * seconds) ** 0.5 + 3
+
+
+@pytest.mark.parametrize(
+    ("count", "names"),
+    [(1, ["p50"]), (9, ["p50"]), (10, ["p50", "p90"]), (100, ["p50", "p90", "p95", "p99"]), (1000, None)],
+)
+def test_percentiles_are_numpys_as_far_as_there_are_samples(count: int, names: list[str] | None) -> None:
+    latencies = np.random.default_rng(count).exponential(size=count)
+    failed = outcomes(1e6, status="UNAVAILABLE")
+    result = summarise(Load([*outcomes(*latencies), *failed], seconds=2.0, sending=1.0, cpu_seconds=0.1), {}, 1.0)
+    assert list(result.latency_ms) == (names or ["p50", "p90", "p95", "p99", "p99.9"])
+    for name, value in result.latency_ms.items():
+        assert value == pytest.approx(1000 * np.percentile(latencies, float(name[1:])))
+    assert result.statuses == {"OK": count, "UNAVAILABLE": 1}
+    assert result.goodput == (latencies <= 1.0).sum() / 2
+    assert result.pairs_per_second == count
+    assert [sentence for sentence in result.caveats() if f"1 of {count + 1} calls failed" in sentence]
+
+
+@pytest.mark.parametrize(
+    ("cpu_seconds", "late", "lag", "kept_up"),
+    [(0.1, 0.001, 0, True), (9.5, 0.001, 0, False), (0.1, 0.02, 0, False), (0.1, 0.001, 0.02, False)],
+)
+def test_a_generator_that_was_the_bottleneck_is_named(
+    cpu_seconds: float, late: float, lag: float, kept_up: bool
+) -> None:
+    outcome = Outcome(0.0, late, 0.1, "OK", 1)
+    load = Load([outcome] * 100, seconds=100.0, sending=10.0, cpu_seconds=cpu_seconds, lags=[lag] * 10)
+    result = summarise(load, {})
+    assert result.generator.kept_up is kept_up
+    assert any("did not keep up" in sentence for sentence in result.caveats()) is not kept_up
+    assert result.generator.cpu_ms_per_call == pytest.approx(10 * cpu_seconds)
+
+
+@given(st.floats(0.1, 99.9).map(lambda value: round(value, 1)), st.integers(1, 10**6), st.sampled_from(["ms", "s"]))
+def test_objectives_are_read(percentile: float, number: int, unit: str) -> None:
+    read = parse_objective(f"p{percentile:g}={number}{unit}")
+    assert read == Objective(percentile, number * {"ms": 0.001, "s": 1.0}[unit])
+    assert parse_objective(str(read)).seconds == pytest.approx(read.seconds, rel=1e-5)
+
+
+@pytest.mark.parametrize("text", ["", "p99", "99=5ms", "p99=5", "p99=-1ms", "p0=5ms", "p100=5ms", "p99=0ms"])
+def test_what_is_no_objective(text: str) -> None:
+    with pytest.raises(UsageError, match=r"p99=200ms|above 0"):
+        parse_objective(text)
+
+
+def test_a_call_that_fails_is_never_in_time() -> None:
+    objective = Objective(90, 1.0)
+    assert objective.met(outcomes(*[0.5] * 9, 60))
+    assert not objective.met([*outcomes(*[0.5] * 8), *outcomes(0.001, 0.001, status="RESOURCE_EXHAUSTED")])
+    assert not objective.met([])
+
+
+def search(capacity: float, first: float, **bound: float) -> Search:
+    async def measure(rate: float) -> Load:
+        return Load(outcomes(0.1 if rate <= capacity else 10.0))
+
+    return asyncio.run(highest_rate(measure, Objective(99, 1.0), first, **bound))
+
+
+@given(st.floats(0.05, 5000), st.floats(0.1, 100))
+def test_the_highest_rate_is_found(capacity: float, first: float) -> None:
+    found = search(capacity, first)
+    assert len(found.steps) <= 12
+    assert found.rate <= capacity
+    assert found.rate >= capacity / 1.11 or found.limit == "the search ended after 12 measurements"
+    bounded = search(capacity, first, most=capacity / 2)
+    assert bounded.rate == capacity / 2 or len(bounded.steps) == 12
+    assert bounded.limit in ("no higher rate was tried", "the search ended after 12 measurements")
+
+
+def test_no_rate_may_do_and_a_search_that_is_stopped_ends() -> None:
+    found = search(0.0, 8.0)
+    assert (found.rate, [rate for rate, _ in found.steps][:3]) == (0.0, [8.0, 4.0, 2.0])
+
+    async def stopped(rate: float) -> Load:
+        return Load(outcomes(0.1), cut_short=STOPPED)
+
+    found = asyncio.run(highest_rate(stopped, Objective(99, 1.0), 8.0))
+    assert (found.rate, len(found.steps), found.limit) == (0.0, 1, STOPPED)
+
+
+def test_where_nothing_was_answered_there_is_no_latency() -> None:
+    result = summarise(Load(outcomes(0.1, 0.1, status="DEADLINE_EXCEEDED"), seconds=1.0), {})
+    assert (result.goodput, result.latency_ms, result.server_ms) == (0.0, {}, {})
+    assert [sentence for sentence in result.caveats() if "2 of 2 calls failed" in sentence]
+
+
+def test_workloads(tmp_path: Path) -> None:
+    fixed = workload_calls("fixed-7", 3, 4, seed=1)
+    assert [len(call.documents) for call in fixed] == [4, 4, 4]
+    assert {len(text.split(" ")) for call in fixed for text in call.documents} == {7}
+    judged = workload_calls(str(HELDOUT), 5, 6, seed=1)
+    assert [len(call.documents) for call in judged] == [6] * 5
+    assert judged == workload_calls(str(HELDOUT), 5, 6, seed=1) != workload_calls(str(HELDOUT), 5, 6, seed=2)
+    own = tmp_path / "own.jsonl"
+    own.write_text(json.dumps({"query": "q", "documents": ["a", "b", "c"]}) + "\n")
+    assert workload_calls(str(own), 5, 2, seed=1) == [RankCall("q", ["a", "b"])]
+    for line, sentence in (
+        ('{"documents": ["a"]}', "own.jsonl:2: 'query' is missing"),
+        ('{"query": "q", "documents": []}', "own.jsonl:2: 'documents' must be a list of texts"),
+        ('{"query": "q", "documents": "abc"}', "own.jsonl:2: 'documents' must be a list of texts"),
+        ("{", "own.jsonl:2"),
+    ):
+        own.write_text(json.dumps({"query": "q", "documents": ["a"]}) + "\n" + line + "\n")
+        with pytest.raises((UsageError, JudgementsError), match=sentence):
+            workload_calls(str(own), 5, 2, seed=1)
+    with pytest.raises(UsageError, match="workload fixed-0: give passages, fixed-N"):
+        workload_calls("fixed-0", 5, 2, seed=1)
