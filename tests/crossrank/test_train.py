@@ -102,6 +102,9 @@ def test_dev_and_guard_may_be_files_of_rows(base: Path, tmp_path: Path, train: T
     assert "guard: 8 queries" in outcome.stdout
     assert "Verdict: " in outcome.stdout
     assert "nDCG@10 0." in outcome.stderr
+    # Each of these may take minutes, and says when it begins.
+    for step in (f"read {tmp_path / 'rows.jsonl'}", "order guard without training", "order guard with the tuned model"):
+        assert step in outcome.stderr
     # An evaluation takes no report of the loss for itself.
     assert all(f"train {number}/4 loss" in outcome.stderr for number in (1, 2, 3, 4))
 
