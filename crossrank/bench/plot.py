@@ -110,15 +110,15 @@ def plot_quality(result: Result, path: Path) -> None:
             gap = point.ndcg_difference
             error = [[gap.value - gap.low], [gap.high - gap.value]] if gap else None
             axes.errorbar(point.pairs_per_second, point.ndcg_10, yerr=error, fmt="o", color=colour, label=point.label)
-        front = _front([(point.pairs_per_second, point.ndcg_10) for point in points])
+        front = pareto_front([(point.pairs_per_second, point.ndcg_10) for point in points])
         axes.plot(*zip(*front, strict=True), color=_GREY, linewidth=1, zorder=0, label="best of its speed")
         axes.set(title=data, xlabel="documents ordered a second", ylabel="nDCG@10", xlim=(0, None))
         axes.legend(fontsize=7)
     figure.savefig(path, dpi=_DPI)
 
 
-def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that none is both faster and better than, the fastest first."""
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points (speed, quality) than which none is both faster and better, the fastest first."""
     front: list[tuple[float, float]] = []
     for speed, quality in sorted(points, reverse=True):
         if not front or quality > front[-1][1]:

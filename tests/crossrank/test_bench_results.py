@@ -15,6 +15,7 @@ from crossrank.bench.alternate import ratio
 from crossrank.bench.compare import compare_results
 from crossrank.bench.load_summary import summarise
 from crossrank.bench.outcomes import Load, Outcome
+from crossrank.bench.plot import pareto_front
 from crossrank.bench.report import write_report, write_result
 from crossrank.bench.result import Quality, Result, Speed, new_result, read_result
 from crossrank.bench.size import replicas_for
@@ -168,6 +169,10 @@ def test_replicas_carry_the_load_with_a_fifth_to_spare(rate: float, highest: flo
     assert sizing.replicas * 0.8 * highest >= rate * (1 - 1e-9)
     assert (sizing.replicas - 1) * 0.8 * highest < rate
     assert replicas_for("fp32", rate, 0.0).replicas is None
+
+
+def test_on_the_front_nothing_is_both_faster_and_better() -> None:
+    assert pareto_front([(10, 0.7), (50, 0.5), (40, 0.6), (30, 0.6), (20, 0.4)]) == [(50, 0.5), (40, 0.6), (10, 0.7)]
 
 
 def test_a_report_holds_its_pictures_and_runs_nothing(tmp_path: Path) -> None:
