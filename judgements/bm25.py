@@ -54,6 +54,9 @@ class BM25:
         for query_id, query in queries.items():
             scores = self._scores(query)
             matching = np.flatnonzero(scores)
+            if len(matching) > k:  # sorting all that share a word with the query would take most of the time
+                least = np.partition(scores[matching], -k)[-k]
+                matching = matching[scores[matching] >= least]
             best = matching[np.argsort(-scores[matching], kind="stable")[:k]]
             ranking[query_id] = [self._doc_ids[position] for position in best]
         return ranking

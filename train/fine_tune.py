@@ -130,10 +130,12 @@ def fine_tune(
     checkpoint = run.checkpoint()
     if checkpoint is not None:
         recorder.before = json.loads((checkpoint / ELAPSED_FILE).read_text(encoding="utf-8"))
+    model.max_seq_length = recipe.learning_length
     with _signals(recorder) if resumable else nullcontext(), warnings.catch_warnings():
         # Of transformers, on checkpoints written within a second: they are then ordered by their steps.
         warnings.filterwarnings("ignore", message="mtime may not be reliable")
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    model.max_seq_length = recipe.max_length
     state = trainer.state
     if state.global_step < state.max_steps:
         raise Stopped(f"stopped at step {state.global_step} of {state.max_steps}; the same command goes on from there")

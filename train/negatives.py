@@ -16,7 +16,13 @@ _LOOKED_AT = 4
 
 
 def mine_negatives(
-    judged: JudgedSet, wanted: Negatives, seed: int, *, run: Ranking | None = None, score: Predict | None = None
+    judged: JudgedSet,
+    wanted: Negatives,
+    seed: int,
+    *,
+    max_length: int | None = None,
+    run: Ranking | None = None,
+    score: Predict | None = None,
 ) -> dict[str, list[str]]:
     """Draws negatives for every query: from BM25's list, a bi-encoder's, a run's, and at random.
 
@@ -28,6 +34,7 @@ def mine_negatives(
         judged: queries, documents and judgements.
         wanted: how many, and from where.
         seed: of the draws.
+        max_length: tokens of a text that a bi-encoder reads.
         run: the ranking behind `wanted.run`.
         score: scores of pairs by `wanted.scorer`.
 
@@ -40,7 +47,7 @@ def mine_negatives(
     if wanted.bm25:
         lists.append((BM25(judged.corpus).top(judged.queries, depth), wanted.bm25))
     if wanted.bi_encoder:
-        lists.append((nearest(judged, wanted.bi_encoder_model, depth), wanted.bi_encoder))
+        lists.append((nearest(judged, wanted.bi_encoder_model, depth, max_length), wanted.bi_encoder))
     if wanted.run:
         lists.append((run or {}, wanted.run))
     everything = list(judged.corpus)

@@ -1,21 +1,21 @@
 """Orders of the candidates of a judged set: those that need no training, and a cross-encoder's."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from judgements.bm25 import BM25
 from judgements.judged_set import Candidates, JudgedSet
 from judgements.trec_run import Ranking, Run, ranking_from_scores
-from train.base import locate_base
+from train.bi_encoder import open_bi_encoder
 
 _DEPTH = 50
-_EMBED_BATCH = 32
-_PREDICT_BATCH = 16
+_CPU_BATCH, _GPU_BATCH = 16, 256
+_QUERIES_AT_ONCE = 512
 
 Predict = Callable[[Sequence[tuple[str, str]]], NDArray[np.float32]]
 
@@ -40,14 +40,26 @@ def first_stage(judged: JudgedSet, base: str | None, *, depth: int = _DEPTH) -> 
     return candidates
 
 
-def nearest(judged: JudgedSet, bi_encoder: str, depth: int) -> Ranking:
-    """The `depth` documents of the corpus that are nearest to each query by a bi-encoder's cosine."""
-    queries, documents = _embed(judged.queries, judged.corpus, bi_encoder)
+def nearest(judged: JudgedSet, bi_encoder: str, depth: int, max_length: int | None = None) -> Ranking:
+    """The `depth` documents of the corpus that are nearest to each query by a bi-encoder's cosine.
+
+    Args:
+        judged: queries and corpus.
+        bi_encoder: directory, Hugging Face id, or the packaged base.
+        depth: how many for each query.
+        max_length: tokens of a text that it reads.
+    """
+    model = open_bi_encoder(bi_encoder, max_length)
+    documents = model.vectors(list(judged.corpus.values()))
     ids = list(judged.corpus)
-    return {
-        query_id: [ids[row] for row in np.argsort(-(documents @ vector), kind="stable")[:depth]]
-        for query_id, vector in queries.items()
-    }
+    query_ids = list(judged.queries)
+    ranking: Ranking = {}
+    for start in range(0, len(query_ids), _QUERIES_AT_ONCE):
+        some = query_ids[start : start + _QUERIES_AT_ONCE]
+        for query_id, scores in zip(some, model.vectors([judged.queries[i] for i in some]) @ documents.T, strict=True):
+            near = np.argpartition(-scores, depth)[:depth] if depth < len(ids) else np.arange(len(ids))
+            ranking[query_id] = [ids[row] for row in near[np.argsort(-scores[near], kind="stable")]]
+    return ranking
 
 
 def untrained_orders(judged: JudgedSet, candidates: Candidates, bi_encoder: str | None) -> dict[str, Ranking]:
@@ -61,7 +73,10 @@ def untrained_orders(judged: JudgedSet, candidates: Candidates, bi_encoder: str 
 def predict(model: Any, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
     """The logits of pairs in PyTorch; float32, shape [len(pairs)]."""
     scores: NDArray[np.float32] = model.predict(
-        list(pairs), batch_size=_PREDICT_BATCH, show_progress_bar=False, activation_fn=nn.Identity()
+        list(pairs),
+        batch_size=_GPU_BATCH if torch.cuda.is_available() else _CPU_BATCH,
+        show_progress_bar=False,
+        activation_fn=nn.Identity(),
     )
     return scores
 
@@ -83,24 +98,21 @@ def bm25_order(judged: JudgedSet, candidates: Candidates) -> Ranking:
 
 def cosine_order(judged: JudgedSet, candidates: Candidates, base: str) -> Ranking:
     """The candidates in the order of a bi-encoder's cosine."""
+    model = open_bi_encoder(base)
     needed = {doc_id: judged.corpus[doc_id] for ids in candidates.values() for doc_id in ids}
-    queries, documents = _embed(judged.queries, needed, base)
     rows = {doc_id: row for row, doc_id in enumerate(needed)}
+    documents = model.vectors(list(needed.values()))
+    asked = [query_id for query_id, ids in candidates.items() if ids]
+    queries = model.vectors([judged.queries[query_id] for query_id in asked])
     return ranking_from_scores(
         {
             query_id: dict(
-                zip(ids, (documents[[rows[doc_id] for doc_id in ids]] @ queries[query_id]).tolist(), strict=True)
+                zip(
+                    candidates[query_id],
+                    (documents[[rows[doc_id] for doc_id in candidates[query_id]]] @ vector).tolist(),
+                    strict=True,
+                )
             )
-            for query_id, ids in candidates.items()
-            if ids
+            for query_id, vector in zip(asked, queries, strict=True)
         }
     )
-
-
-def _embed(
-    queries: Mapping[str, str], documents: Mapping[str, str], base: str
-) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
-    encoder = SentenceTransformer(locate_base(base), trust_remote_code=False, model_kwargs={"use_safetensors": True})
-    settings = {"batch_size": _EMBED_BATCH, "normalize_embeddings": True, "show_progress_bar": False}
-    vectors = encoder.encode(list(queries.values()), **settings)
-    return dict(zip(queries, vectors, strict=True)), encoder.encode(list(documents.values()), **settings)

@@ -79,7 +79,7 @@ def open_teacher(recipe: Recipe, out: Path) -> Teacher | None:
     wanted = recipe.distillation
     if wanted.teacher is None:
         return None
-    return Teacher(wanted, wanted.cache or out.resolve().parent / CACHE_FILE, recipe.max_length)
+    return Teacher(wanted, wanted.cache or out.resolve().parent / CACHE_FILE, recipe.learning_length)
 
 
 def prepare(

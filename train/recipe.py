@@ -79,6 +79,9 @@ class Source(Table):
         False, description="labels of a judged set are grades over its highest; else 1 for each grade above 0"
     )
     run: Path | None = Field(None, description="TREC run over a judged set's corpus, for `negatives.run`")
+    corpora: tuple[Path, ...] = Field(
+        (), description="more judged sets; their documents can be negatives of a judged set's queries too"
+    )
     negatives: Negatives | None = Field(None, description="for this source; default: data.negatives")
 
     @model_validator(mode="after")
@@ -200,6 +203,9 @@ class Recipe(Table):
     base: str = Field(description="directory or Hugging Face id of a cross-encoder, or of a bi-encoder to start from")
     num_hidden_layers: int | None = Field(None, ge=1, description="cut to, or stack up to, so many layers")
     max_length: int = Field(ge=8, description="longest pair in tokens, special tokens included")
+    training_max_length: int | None = Field(
+        None, ge=8, description="tokens of a pair, and of a teacher's text, while it learns; default: max_length"
+    )
     activation: Activation | None = Field(None, description="of the scores; default: the base's own")
     seed: int = Field(42, ge=0, description="of the head, the draws, the order and the dropout")
     data: Data
@@ -209,8 +215,15 @@ class Recipe(Table):
     evaluation: Evaluation = Evaluation()
     calibration: Calibration = Calibration()
 
+    @property
+    def learning_length(self) -> int:
+        """Tokens of a pair while the model learns."""
+        return self.training_max_length or self.max_length
+
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
+        if self.learning_length > self.max_length:
+            raise ValueError("training_max_length must not be above max_length")
         if self.loss.name == "margin_mse" and not self.distillation.teacher:
             raise ValueError("loss.name margin_mse learns a teacher's margins; name a distillation.teacher")
         if self.training.eval_steps and not self.data.dev:

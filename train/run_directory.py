@@ -116,7 +116,7 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
     data = recipe.data
     places = [recipe.data.dev, *data.guard]
     for source in data.train:
-        places += [source.path, source.run, Path(source.dataset) if source.dataset else None]
+        places += [source.path, source.run, *source.corpora, Path(source.dataset) if source.dataset else None]
     files = sorted(
         (str(file), file.stat().st_size, file.stat().st_mtime_ns)
         for place in places

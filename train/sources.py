@@ -65,12 +65,16 @@ def _judged_examples(judged: JudgedSet, source: Source, recipe: Recipe) -> Itera
     queries = [query_id for query_id in judged.queries if judged.positives(query_id)]
     if source.max_queries and source.max_queries < len(queries):
         queries = random.Random(recipe.seed).sample(queries, source.max_queries)
-    chosen = JudgedSet({query_id: judged.queries[query_id] for query_id in queries}, judged.corpus, judged.qrels)
+    corpus = dict(judged.corpus)
+    for path in source.corpora:
+        # Ids are a set's own: documents of another one could bear the same.
+        corpus |= {f"{path}/{doc_id}": text for doc_id, text in read_judged_set(path).corpus.items()}
+    chosen = JudgedSet({query_id: judged.queries[query_id] for query_id in queries}, corpus, judged.qrels)
     wanted = source.negatives or recipe.data.negatives
     if wanted.run and source.run is None:
         raise UsageError("data.train.negatives.run needs data.train.run, the TREC run to draw from")
     run = ranking_from_scores(read_run(source.run)) if source.run else None
-    mined = mine_negatives(chosen, wanted, recipe.seed, run=run, score=_scorer(wanted))
+    mined = mine_negatives(chosen, wanted, recipe.seed, max_length=recipe.learning_length, run=run, score=_scorer(wanted))
     highest = max(grade for query_id in queries for grade in judged.qrels[query_id].values()) if queries else 1
     for query_id in queries:
         labels = {
@@ -78,7 +82,7 @@ def _judged_examples(judged: JudgedSet, source: Source, recipe: Recipe) -> Itera
             for doc_id, grade in judged.qrels[query_id].items()
         } | dict.fromkeys(mined[query_id], 0.0)
         yield Example(
-            judged.queries[query_id], tuple(judged.corpus[doc_id] for doc_id in labels), tuple(labels.values())
+            judged.queries[query_id], tuple(corpus[doc_id] for doc_id in labels), tuple(labels.values())
         )
 
 

@@ -5,16 +5,16 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
 
 from judgements.examples import Example
 from serve.errors import UsageError
 from train.base import is_bi_encoder, locate_base, model_digest, open_cross_encoder
+from train.bi_encoder import open_bi_encoder
 from train.orders import Predict, predict
 from train.recipe import Distillation
 
@@ -22,7 +22,6 @@ CACHE_FILE = "teacher-scores.sqlite"
 
 # Large enough that pairs of like length meet, small enough that little is lost when the process dies.
 _EXAMPLES_AT_ONCE = 256
-_EMBED_BATCH = 32
 
 
 class Teacher:
@@ -37,7 +36,7 @@ class Teacher:
         if wanted.teacher is None:
             raise ValueError("a teacher needs a name")
         path = locate_base(wanted.teacher)
-        self._score = _cosine(path, max_length) if is_bi_encoder(wanted.teacher) else _logits(path, max_length)
+        self._score = _cosine(wanted.teacher, max_length) if is_bi_encoder(wanted.teacher) else _logits(path, max_length)
         self._model = f"{model_digest(path)}/{max_length}"
         self._scale, self._label_weight = wanted.scale, wanted.label_weight
         self._path = cache
@@ -83,17 +82,12 @@ def _logits(path: str, max_length: int) -> Predict:
     return partial(predict, model)
 
 
-def _cosine(path: str, max_length: int) -> Predict:
-    encoder = SentenceTransformer(path, trust_remote_code=False, model_kwargs={"use_safetensors": True})
-    encoder.max_seq_length = min(encoder.max_seq_length or max_length, max_length)
+def _cosine(name: str, max_length: int) -> Predict:
+    model = open_bi_encoder(name, max_length)
 
     def score(pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        texts = list(dict.fromkeys(chain.from_iterable(pairs)))
-        rows = {text: row for row, text in enumerate(texts)}
-        vectors = encoder.encode(texts, batch_size=_EMBED_BATCH, normalize_embeddings=True, show_progress_bar=False)
-        scores: NDArray[np.float32] = np.einsum(
-            "pd,pd->p", vectors[[rows[query] for query, _ in pairs]], vectors[[rows[doc] for _, doc in pairs]]
-        )
+        queries, documents = (model.vectors(texts) for texts in zip(*pairs, strict=True))
+        scores: NDArray[np.float32] = np.einsum("pd,pd->p", queries, documents)
         return scores
 
     return score
