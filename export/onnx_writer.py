@@ -30,9 +30,12 @@ class OnnxWriter:
         self._inputs.append(helper.make_tensor_value_info(name, TensorProto.INT64, ["batch_size", "sequence_length"]))
         return name
 
-    def constant(self, value: Any, dtype: Any = np.float32) -> str:
-        """A weight or a number; equal ones are stored once."""
+    def constant(self, value: Any, dtype: Any = np.float32, name: str | None = None) -> str:
+        """A weight or a number; equal ones are stored once, unless they have a name."""
         array: NDArray[Any] = np.ascontiguousarray(np.asarray(value, dtype=dtype).reshape(np.shape(value)))
+        if name is not None:
+            self._initializers.append(numpy_helper.from_array(array, name))
+            return name
         key = (array.tobytes(), str(array.dtype), array.shape)
         if key not in self._known:
             name = f"weight_{len(self._initializers)}"

@@ -69,17 +69,17 @@ class QuantizedActivations:
         self._values = writer.node("QuantizeLinear", activations, scale, zero_points, axis=2, block_size=width)
         self._zero_point = writer.constant(zero_point, np.uint8)
 
-    def matmul(self, weight: Array) -> str:
-        """The product with a matrix of shape [width, out], float32."""
+    def matmul(self, weight: Array, name: str) -> str:
+        """The product with a matrix of shape [width, out], float32; `name` and `name`.scale hold it in the graph."""
         rounded, scale = quantize_weight(weight)
         writer = self._writer
         # Written out, since fusing MatMulInteger, Cast and Mul into this loses a scale that is not a constant.
         product = writer.node(
             "MatMulIntegerToFloat",
             self._values,
-            writer.constant(rounded, np.int8),
+            writer.constant(rounded, np.int8, name),
             writer.constant(1.0),
-            writer.constant(scale),
+            writer.constant(scale, name=f"{name}.scale"),
             self._zero_point,
             contrib=True,
         )

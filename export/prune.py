@@ -6,6 +6,8 @@ its query, both projections and the norms are computed for one token, which chan
 Layer normalisation is written as MeanVarianceNormalization, several times faster in ONNX Runtime than its own
 LayerNormalization on a CPU. Its scale and shift go into what follows: into the matrices and biases exactly, and into
 the residual as one multiplication and one addition, which takes the next bias along.
+
+Weights have names, by which `export.read_back` finds them again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -82,19 +84,19 @@ class _EncoderGraph:
         encoder, writer = self._encoder, self._writer
         if self._quantized:
             scale = np.maximum(np.abs(encoder.word).max(axis=1, keepdims=True) / 127, 1e-10).astype(np.float32)
-            rows = writer.constant(np.rint(encoder.word / scale), np.int8)
+            rows = writer.constant(np.rint(encoder.word / scale), np.int8, "embeddings.word")
             integers = writer.node("Cast", writer.node("Gather", rows, ids), to=1)
-            total = writer.node("Mul", integers, writer.node("Gather", writer.constant(scale), ids))
+            total = writer.node("Mul", integers, writer.node("Gather", writer.constant(scale, name="embeddings.word.scale"), ids))
         else:
-            total = writer.node("Gather", writer.constant(encoder.word), ids)
+            total = writer.node("Gather", writer.constant(encoder.word, name="embeddings.word"), ids)
         if encoder.token_type is not None:
-            types = writer.node("Gather", writer.constant(encoder.token_type), writer.input("token_type_ids"))
-            total = writer.node("Add", total, types)
+            table = writer.constant(encoder.token_type, name="embeddings.token_type")
+            total = writer.node("Add", total, writer.node("Gather", table, writer.input("token_type_ids")))
         return writer.node("Add", total, self._positions(ids))
 
     def _positions(self, ids: str) -> str:
         writer = self._writer
-        table = writer.constant(self._encoder.position)
+        table = writer.constant(self._encoder.position, name="embeddings.position")
         if self._encoder.padding_id is None:
             length = writer.node("Shape", ids, start=1, end=2)
             zero = writer.constant([0], np.int64)
@@ -123,18 +125,20 @@ class _EncoderGraph:
             "MultiHeadAttention",
             *query,
             *others,
-            writer.constant(bias),
+            writer.constant(bias, name=f"layer.{number}.attention.bias"),
             mask,
             contrib=True,
             num_heads=self._encoder.heads,
         )
         attended = self._product(number, "attention_output", context)
-        state = self._residual(attended, layer.linears["attention_output"].bias, first, layer.attention_norm)
+        bias = layer.linears["attention_output"].bias
+        state = self._residual(f"layer.{number}.attention", attended, bias, first, layer.attention_norm)
         (intermediate,) = self._project(number, ("intermediate",), state, intermediate_input)
         bias = state.through(layer.linears["intermediate"]).bias
-        activated = writer.node("BiasGelu", intermediate, writer.constant(bias), contrib=True)
+        added = writer.constant(bias, name=f"layer.{number}.intermediate.bias")
+        activated = writer.node("BiasGelu", intermediate, added, contrib=True)
         fed = self._product(number, "output", activated)
-        return self._residual(fed, layer.linears["output"].bias, state, layer.output_norm)
+        return self._residual(f"layer.{number}.output", fed, layer.linears["output"].bias, state, layer.output_norm)
 
     def _first_token(self, state: _Normalized) -> _Normalized:
         first = self._writer.node("Gather", state.name, self._writer.constant([0], np.int64), axis=1)
@@ -146,27 +150,27 @@ class _EncoderGraph:
         shared = None
         if any((number, name) in self._quantized for name in names):
             assert divisor is not None
-            factor = self._writer.constant(state.norm.gamma / divisor)
+            factor = self._writer.constant(state.norm.gamma / divisor, name=f"layer.{number}.{names[0]}.factor")
             shared = QuantizedActivations(self._writer, self._writer.node("Mul", state.name, factor), self._hidden)
         products = []
         for name in names:
-            linear = linears[name]
+            linear, stored = linears[name], f"layer.{number}.{name}"
             if shared is not None and divisor is not None and (number, name) in self._quantized:
-                products.append(shared.matmul(divisor[:, None] * linear.weight))
+                products.append(shared.matmul(divisor[:, None] * linear.weight, stored))
             else:
-                products.append(self._matmul(state.name, state.through(linear).weight))
+                products.append(self._matmul(state.name, state.through(linear).weight, stored))
         return products
 
     def _product(self, number: int, name: str, activations: str) -> str:
         """The product of activations that no norm gave with one of a layer's matrices, without its bias."""
-        weight = self._encoder.layers[number].linears[name].weight
+        weight, stored = self._encoder.layers[number].linears[name].weight, f"layer.{number}.{name}"
         if (number, name) not in self._quantized:
-            return self._matmul(activations, weight)
+            return self._matmul(activations, weight, stored)
         if name == "output":
-            return self._after_gelu(activations, weight)
-        return QuantizedActivations(self._writer, activations, weight.shape[0]).matmul(weight)
+            return self._after_gelu(activations, weight, stored)
+        return QuantizedActivations(self._writer, activations, weight.shape[0]).matmul(weight, stored)
 
-    def _after_gelu(self, activations: str, weight: Array) -> str:
+    def _after_gelu(self, activations: str, weight: Array, stored: str) -> str:
         """The product of what GELU gave, in blocks as wide as the model, each with its own scale for each token.
 
         GELU leaves a few large values, and with one scale they take the steps of a whole token.
@@ -176,24 +180,29 @@ class _EncoderGraph:
             block = weight[start : start + self._hidden]
             bounds = (writer.constant([bound], np.int64) for bound in (start, start + len(block), 2))
             part = writer.node("Slice", activations, *bounds)
-            product = QuantizedActivations(writer, part, len(block), after_gelu=True).matmul(block)
+            product = QuantizedActivations(writer, part, len(block), after_gelu=True).matmul(block, f"{stored}.{start}")
             total = writer.node("Add", total, product) if total else product
         return total
 
-    def _matmul(self, activations: str, weight: Array) -> str:
-        return self._writer.node("MatMul", activations, self._writer.constant(weight))
+    def _matmul(self, activations: str, weight: Array, stored: str) -> str:
+        return self._writer.node("MatMul", activations, self._writer.constant(weight, name=stored))
 
-    def _residual(self, added: str, bias: Array, state: _Normalized, norm: Norm) -> _Normalized:
+    def _residual(self, name: str, added: str, bias: Array, state: _Normalized, norm: Norm) -> _Normalized:
         """Adds a product and its bias to a norm's output, and normalises the sum."""
         writer = self._writer
-        scaled = writer.node("Mul", state.name, writer.constant(state.norm.gamma))
-        shifted = writer.node("Add", scaled, writer.constant(state.norm.beta + bias))
+        scaled = writer.node("Mul", state.name, writer.constant(state.norm.gamma, name=f"{name}.residual.scale"))
+        shift = writer.constant(state.norm.beta + bias, name=f"{name}.residual.shift")
+        shifted = writer.node("Add", scaled, shift)
         return self._normalize(writer.node("Add", added, shifted), norm)
 
     def _head(self, state: _Normalized) -> str:
         writer = self._writer
         pooler, classifier = state.through(self._encoder.pooler), self._encoder.classifier
         first = writer.node("Squeeze", state.name, writer.constant([1], np.int64))
-        pooled = writer.node("Gemm", first, writer.constant(pooler.weight), writer.constant(pooler.bias))
-        activated = writer.node("Tanh", pooled)
-        return writer.node("Gemm", activated, writer.constant(classifier.weight), writer.constant(classifier.bias))
+        hidden = writer.node("Tanh", self._gemm("pooler", first, pooler))
+        return self._gemm("classifier", hidden, classifier)
+
+    def _gemm(self, name: str, activations: str, linear: Linear) -> str:
+        constant = self._writer.constant
+        weight, bias = constant(linear.weight, name=name), constant(linear.bias, name=f"{name}.bias")
+        return self._writer.node("Gemm", activations, weight, bias)

@@ -1,4 +1,7 @@
-"""A ranker by its Hugging Face id: downloaded without pickles and without code, into huggingface_hub's cache."""
+"""Where a ranker is: in a directory, on the Hugging Face hub, or in this package.
+
+From the hub it is downloaded without pickles and without code, into huggingface_hub's cache.
+"""
 
 import os
 import re
@@ -14,6 +17,10 @@ from huggingface_hub.errors import (
 )
 
 from serve.errors import UsageError
+
+# What answers where no ranker is named.
+DEFAULT_RANKER = Path(__file__).parent / "default"
+DEFAULT_SENTENCE = "no ranker is named: taking the default one, which comes with crossrank"
 
 _ID = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 # What a ranker is made of. Weights of PyTorch are no part of it, and pickles and code never are.

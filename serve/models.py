@@ -9,7 +9,7 @@ from crossrank.v1 import ranker_pb2
 from serve.activation import ScoreKind
 from serve.engine import Engine
 from serve.errors import NotServing, UnknownModel, UsageError
-from serve.hub import locate_ranker
+from serve.hub import DEFAULT_RANKER, DEFAULT_SENTENCE, locate_ranker
 from serve.machine import usable_cores
 from serve.scorer import Scorer
 from serve.settings import ServerSettings
@@ -28,10 +28,10 @@ class Models:
         self._engines: dict[str, Engine] = {}
 
     def load(self, settings: ServerSettings) -> None:
-        """Opens every ranker of the settings.
+        """Opens every ranker of the settings; the default one where they name none.
 
         Raises:
-            UsageError: none is named, or one name stands for two.
+            UsageError: one name stands for two.
             InvalidRanker: one of them cannot be served.
         """
         engines: dict[str, Engine] = {}
@@ -109,7 +109,8 @@ def _named(settings: ServerSettings) -> dict[str, str]:
             raise UsageError(f"{name!r} cannot be the name of a model: it is empty or has an @")
         named[name] = given
     if not named:
-        raise UsageError("no ranker to serve; give the directory or the id of one, or --model NAME=PATH")
+        _log.info(DEFAULT_SENTENCE)
+        named[DEFAULT_RANKER.name] = str(DEFAULT_RANKER)
     return named
 
 

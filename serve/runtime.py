@@ -1,6 +1,8 @@
 """ONNX Runtime: which of its two wheels is installed, and a session that is what was asked for."""
 
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,9 @@ class OnnxSession:
         provider = PROVIDERS[device]
         if provider not in ort.get_available_providers():
             raise UsageError(f"{provider} is not available in this installation: pip install 'crossrank[gpu]'")
+        if device == "cuda":
+            with redirect_stdout(sys.stderr):  # what it does not find in pip's CUDA packages, it prints
+                ort.preload_dlls()
         options = ort.SessionOptions()
         # Workers are the parallelism: a run stays on its thread, and an idle one leaves its core alone.
         options.intra_op_num_threads = 1

@@ -11,18 +11,23 @@ from serve.errors import InvalidRanker, UsageError
 
 
 def inspect(
-    ranker: Annotated[str, typer.Argument(help="Directory or Hugging Face id (ID@REVISION) of a ranker.")],
+    ranker: Annotated[
+        str | None,
+        typer.Argument(help="Directory or Hugging Face id (ID@REVISION). Default: the one that comes with crossrank."),
+    ] = None,
     speed: Annotated[bool, typer.Option(help="Measure each variant's speed on this machine.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the page as JSON.")] = False,
 ) -> None:
     """Show what a ranker is, what its variants were accepted on, and how each one runs on this machine."""
-    from serve.hub import locate_ranker
+    from serve.hub import DEFAULT_RANKER, DEFAULT_SENTENCE, locate_ranker
     from serve.machine import instruction_set, usable_cores
     from serve.ranker import open_ranker
     from serve.runtime import require_onnxruntime
 
     require_onnxruntime()
-    opened = open_ranker(locate_ranker(ranker))
+    if not ranker:
+        print_step(DEFAULT_SENTENCE)
+    opened = open_ranker(locate_ranker(ranker or DEFAULT_RANKER))
     here = _try_variants(opened.directory, [variant.file for variant in opened.manifest.variants], measure=speed)
     page: dict[str, Any] = {
         "directory": str(opened.directory),

@@ -23,22 +23,26 @@ def rank(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Documents: one a file, or one a line of a .jsonl file.")
     ],
-    target: Annotated[str | None, typer.Option(help="Address of a server. Default: 127.0.0.1:50051.")] = None,
     ranker: Annotated[
-        str | None, typer.Option(help="Directory or Hugging Face id of a ranker, used in this process instead.")
+        str | None,
+        typer.Option(help="Directory or Hugging Face id of a ranker. Default: the one that comes with crossrank."),
     ] = None,
-    model: Annotated[str, typer.Option(help="Model of the server: NAME or NAME@VERSION.")] = "",
+    target: Annotated[str | None, typer.Option(help="Address of a server, HOST:PORT, which then ranks.")] = None,
+    model: Annotated[
+        str, typer.Option(help="Model of a server, NAME or NAME@VERSION; without --target, of 127.0.0.1:50051.")
+    ] = "",
     top_n: Annotated[int, typer.Option(min=1, help="How many results.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Order files by their relevance to a query."""
-    if target and ranker:
-        raise UsageError("--target and --ranker exclude each other")
+    if ranker and (target or model):
+        raise UsageError("--ranker is for this process; leave out --target and --model, which are for a server")
     documents = [document for file in files for document in _read(file)]
     if not documents:
         raise UsageError("the files hold no documents")
     texts = [document.text for document in documents]
-    results = _in_process(ranker, query, texts, top_n) if ranker else _by_server(target, model, query, texts, top_n)
+    by_server = target or model
+    results = _by_server(target, model, query, texts, top_n) if by_server else _in_process(ranker, query, texts, top_n)
     if as_json:
         print_json(
             [
@@ -57,13 +61,15 @@ def rank(
         )
 
 
-def _in_process(ranker: str, query: str, texts: list[str], top_n: int) -> list[RankedDocument]:
-    from serve.hub import locate_ranker
+def _in_process(ranker: str | None, query: str, texts: list[str], top_n: int) -> list[RankedDocument]:
+    from serve.hub import DEFAULT_RANKER, DEFAULT_SENTENCE, locate_ranker
     from serve.scorer import Scorer
 
     if not query.strip():
         raise UsageError("query: is empty")
-    with Scorer.open(locate_ranker(ranker)) as scorer:
+    if not ranker:
+        print_step(DEFAULT_SENTENCE)
+    with Scorer.open(locate_ranker(ranker or DEFAULT_RANKER)) as scorer:
         for reason in scorer.passed_over:
             print_step(f"passed over: {reason}")
         return scorer.rank(query, texts, top_n=top_n, return_documents=True)

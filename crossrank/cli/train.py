@@ -101,8 +101,14 @@ class NotBetter(CrossrankError):
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Cross-encoder (directory or Hugging Face id), or a ranker.")],
-    data: Annotated[Path, typer.Argument(help="Judged set, or a file of rows.")],
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[MODEL] DATA",
+            help="A cross-encoder (directory or Hugging Face id) or a ranker, by default the one that comes with "
+            "crossrank; and a judged set, or a file of rows.",
+        ),
+    ],
     variant: Annotated[str | None, typer.Option(help="Variant of a ranker. Default: the one that is served.")] = None,
     base: Annotated[
         str | None, typer.Option(help="Bi-encoder whose cosine order is shown. Default: what the model came from.")
@@ -112,7 +118,15 @@ def evaluate(
     """Evaluate a model on the candidates of a judged set, beside BM25's order and its base's cosine order."""
     with needs("train"):
         from train.evaluate_model import evaluate_model
-    evaluation = evaluate_model(model, data, variant=variant, base=base, step=print_step)
+    from serve.hub import DEFAULT_RANKER, DEFAULT_SENTENCE
+
+    if len(what) > 2:
+        raise UsageError(f"evaluate takes a model and data, not {len(what)} arguments")
+    *models, data = what
+    if not models:
+        print_step(DEFAULT_SENTENCE)
+    model = models[0] if models else str(DEFAULT_RANKER)
+    evaluation = evaluate_model(model, Path(data), variant=variant, base=base, step=print_step)
     if as_json:
         print_json(evaluation.to_json())
     else:

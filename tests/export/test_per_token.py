@@ -73,6 +73,6 @@ def _product(activations: np.ndarray, weight: np.ndarray, *, after_gelu: bool = 
         "Mul", writer.node("Cast", writer.node("ReduceMax", ids, keepdims=0), to=1), writer.constant(0.0)
     )
     quantized = QuantizedActivations(writer, writer.node("Add", name, zeros), weight.shape[0], after_gelu=after_gelu)
-    session = onnxruntime.InferenceSession(writer.model(quantized.matmul(weight)).SerializeToString())
+    session = onnxruntime.InferenceSession(writer.model(quantized.matmul(weight, "weight")).SerializeToString())
     product: np.ndarray = session.run(None, {"unused": np.ones((1, 1), dtype=np.int64)})[0]
     return product
