@@ -18,7 +18,7 @@ from judgements.trec_run import Ranking, Run, ranking_from_scores
 from serve.errors import UsageError
 from train.base import is_bi_encoder
 from train.evaluate import Evaluation, compare_systems
-from train.orders import first_stage, predict, score_candidates, untrained_orders
+from train.orders import COSINE, first_stage, predict, score_candidates, untrained_orders
 from train.recipe import Recipe
 from train.teacher import Teacher
 
@@ -26,7 +26,6 @@ TUNED = "tuned"
 UNTUNED = "base, untuned"
 CUT = "base at that depth, untuned"
 TEACHER = "teacher"
-COSINE = "base, cosine"
 
 # A label from 0 to 1 becomes a grade from 0 to 4, so that one to five stars keep their steps.
 _GRADES = 4

@@ -16,6 +16,9 @@ from train.bi_encoder import open_bi_encoder
 _DEPTH = 50
 _CPU_BATCH, _GPU_BATCH = 16, 256
 _QUERIES_AT_ONCE = 512
+_FUSION_K = 60
+
+COSINE = "base, cosine"
 
 Predict = Callable[[Sequence[tuple[str, str]]], NDArray[np.float32]]
 
@@ -63,11 +66,23 @@ def nearest(judged: JudgedSet, bi_encoder: str, depth: int, max_length: int | No
 
 
 def untrained_orders(judged: JudgedSet, candidates: Candidates, bi_encoder: str | None) -> dict[str, Ranking]:
-    """The orders that need no training: BM25's, and a bi-encoder's cosine where there is one."""
+    """The orders that need no training: BM25's, and where there is a bi-encoder its cosine's and both fused."""
     orders = {"BM25": bm25_order(judged, candidates)}
     if bi_encoder:
-        orders["base, cosine"] = cosine_order(judged, candidates, bi_encoder)
+        orders[COSINE] = cosine_order(judged, candidates, bi_encoder)
+        orders["BM25 and cosine, fused"] = fused(*orders.values())
     return orders
+
+
+def fused(*orders: Ranking) -> Ranking:
+    """Orders of the same candidates as one, by reciprocal rank (Cormack, Clarke and Büttcher 2009, with their k = 60)."""
+    scores: Run = {}
+    for ranking in orders:
+        for query_id, ids in ranking.items():
+            of_query = scores.setdefault(query_id, {})
+            for rank, doc_id in enumerate(ids, start=1):
+                of_query[doc_id] = of_query.get(doc_id, 0.0) + 1 / (_FUSION_K + rank)
+    return ranking_from_scores(scores)
 
 
 def predict(model: Any, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
