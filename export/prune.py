@@ -86,7 +86,9 @@ class _EncoderGraph:
             scale = np.maximum(np.abs(encoder.word).max(axis=1, keepdims=True) / 127, 1e-10).astype(np.float32)
             rows = writer.constant(np.rint(encoder.word / scale), np.int8, "embeddings.word")
             integers = writer.node("Cast", writer.node("Gather", rows, ids), to=1)
-            total = writer.node("Mul", integers, writer.node("Gather", writer.constant(scale, name="embeddings.word.scale"), ids))
+            total = writer.node(
+                "Mul", integers, writer.node("Gather", writer.constant(scale, name="embeddings.word.scale"), ids)
+            )
         else:
             total = writer.node("Gather", writer.constant(encoder.word, name="embeddings.word"), ids)
         if encoder.token_type is not None:

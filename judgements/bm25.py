@@ -6,9 +6,13 @@ name matches no word of any question, and whatever is compared with BM25 would w
 """
 
 import logging
+import os
 import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
+
+# Where JAX is installed, bm25s starts it, and it would take most of a GPU's memory from the training.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import bm25s
 import numpy as np

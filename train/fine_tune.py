@@ -25,6 +25,7 @@ from train.dataset import TrainingSet
 from train.losses import make_loss
 from train.recipe import Recipe
 from train.run_directory import ELAPSED_FILE, RunDirectory
+from train.tokenize_pairs import fast_preprocess
 
 QUALITY = "eval_ndcg@10"
 
@@ -131,7 +132,7 @@ def fine_tune(
     if checkpoint is not None:
         recorder.before = json.loads((checkpoint / ELAPSED_FILE).read_text(encoding="utf-8"))
     model.max_seq_length = recipe.learning_length
-    with _signals(recorder) if resumable else nullcontext(), warnings.catch_warnings():
+    with _signals(recorder) if resumable else nullcontext(), warnings.catch_warnings(), fast_preprocess(model):
         # Of transformers, on checkpoints written within a second: they are then ordered by their steps.
         warnings.filterwarnings("ignore", message="mtime may not be reliable")
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

@@ -74,16 +74,16 @@ def _judged_examples(judged: JudgedSet, source: Source, recipe: Recipe) -> Itera
     if wanted.run and source.run is None:
         raise UsageError("data.train.negatives.run needs data.train.run, the TREC run to draw from")
     run = ranking_from_scores(read_run(source.run)) if source.run else None
-    mined = mine_negatives(chosen, wanted, recipe.seed, max_length=recipe.learning_length, run=run, score=_scorer(wanted))
+    mined = mine_negatives(
+        chosen, wanted, recipe.seed, max_length=recipe.learning_length, run=run, score=_scorer(wanted)
+    )
     highest = max(grade for query_id in queries for grade in judged.qrels[query_id].values()) if queries else 1
     for query_id in queries:
         labels = {
             doc_id: max(grade, 0) / highest if source.graded else float(grade > 0)
             for doc_id, grade in judged.qrels[query_id].items()
         } | dict.fromkeys(mined[query_id], 0.0)
-        yield Example(
-            judged.queries[query_id], tuple(corpus[doc_id] for doc_id in labels), tuple(labels.values())
-        )
+        yield Example(judged.queries[query_id], tuple(corpus[doc_id] for doc_id in labels), tuple(labels.values()))
 
 
 def _scorer(wanted: Negatives) -> Predict | None:

@@ -36,7 +36,8 @@ class Teacher:
         if wanted.teacher is None:
             raise ValueError("a teacher needs a name")
         path = locate_base(wanted.teacher)
-        self._score = _cosine(wanted.teacher, max_length) if is_bi_encoder(wanted.teacher) else _logits(path, max_length)
+        open_scores = _cosine if is_bi_encoder(wanted.teacher) else _logits
+        self._score = open_scores(wanted.teacher, max_length)
         self._model = f"{model_digest(path)}/{max_length}"
         self._scale, self._label_weight = wanted.scale, wanted.label_weight
         self._path = cache
@@ -77,8 +78,8 @@ class Teacher:
         return hashlib.sha256(f"{self._model}/{len(query)}/".encode() + query + document).digest()
 
 
-def _logits(path: str, max_length: int) -> Predict:
-    model = open_cross_encoder(path, max_length=max_length)
+def _logits(name: str, max_length: int) -> Predict:
+    model = open_cross_encoder(locate_base(name), max_length=max_length)
     return partial(predict, model)
 
 

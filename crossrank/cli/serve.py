@@ -11,7 +11,8 @@ from serve.errors import UsageError
 
 def serve(
     ranker: Annotated[
-        str | None, typer.Argument(help="Directory or Hugging Face id (ID@REVISION). Default: the one that comes with crossrank.")
+        str | None,
+        typer.Argument(help="Directory or Hugging Face id (ID@REVISION). Default: the one that comes with crossrank."),
     ] = None,
     model: Annotated[list[str] | None, typer.Option(metavar="NAME=PATH", help="A further ranker; repeatable.")] = None,
     variant: Annotated[str | None, typer.Option(help="Name or precision of the graph. Default: the fastest.")] = None,
