@@ -5,17 +5,24 @@ rows of a matrix. They come back in another grouping that computes the same: the
 norm's, and the biases that it had taken along become zero. What rounding lost stays lost.
 """
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
+from sentence_transformers import CrossEncoder
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from export.encoder import MATRICES, Array
 from serve.errors import UsageError
+from serve.ranker import open_ranker
+from serve.swap import new_directory
 
+# Graphs of `export.prune`, the exact one first.
+_READABLE = ("model_pruned", "model_qint8_per_token")
 _HF_NAMES = dict(
     zip(
         MATRICES,
@@ -32,7 +39,40 @@ _HF_NAMES = dict(
 )
 
 
-def read_back(graph: Path, directory: Path) -> torch.nn.Module:
+def write_cross_encoder(ranker: Path, out: Path, *, force: bool = False) -> float:
+    """Writes a ranker as a directory that sentence-transformers, and so `crossrank train`, opens.
+
+    Args:
+        ranker: its directory; its own fp32 graph is read where it has one, else the int8 one with scales per token.
+        out: the directory to write.
+        force: whether an existing one is replaced.
+
+    Returns:
+        The largest difference between PyTorch's logits of the golden pairs and the graph's: what rounding its
+        activations costs.
+
+    Raises:
+        InvalidRanker: it is no ranker.
+        UsageError: none of its graphs has weights that can be read back, or the target cannot be used.
+    """
+    opened = open_ranker(ranker)
+    variants = [variant for variant in opened.manifest.variants if Path(variant.file).stem in _READABLE]
+    if not variants:
+        raise UsageError(f"{opened.directory.name} has neither a pruned graph nor one with int8 scales per token")
+    variant = min(variants, key=lambda variant: _READABLE.index(Path(variant.file).stem))
+    with new_directory(out, force=force) as directory:
+        for file in opened.directory.iterdir():
+            if file.is_file():
+                shutil.copy(file, directory / file.name)
+        model = read_back(opened.directory / variant.file, opened.directory)
+        model.save_pretrained(directory, safe_serialization=True)
+        encoder = CrossEncoder(str(directory), device="cpu", trust_remote_code=False)
+        pairs = [(pair.query, pair.document) for pair in opened.manifest.golden_pairs]
+        logits = encoder.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+    return float(np.abs(logits - [golden.logit for golden in variant.golden]).max())
+
+
+def read_back(graph: Path, directory: Path) -> Any:
     """Reads a graph into a transformers model.
 
     Args:
@@ -53,7 +93,7 @@ def read_back(graph: Path, directory: Path) -> torch.nn.Module:
     config.max_position_embeddings = len(stored["embeddings.position"])  # a ranker's is its longest pair
     model = AutoModelForSequenceClassification.from_config(config)
     model.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in state.items()})
-    return model.eval()  # type: ignore[no-any-return]
+    return model.eval()
 
 
 class _Stored:

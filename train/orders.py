@@ -75,7 +75,7 @@ def untrained_orders(judged: JudgedSet, candidates: Candidates, bi_encoder: str 
 
 
 def fused(*orders: Ranking) -> Ranking:
-    """Orders of the same candidates as one, by reciprocal rank (Cormack, Clarke and Büttcher 2009, with their k = 60)."""
+    """Orders of the same candidates as one, by reciprocal rank (Cormack, Clarke and Büttcher 2009; their k is 60)."""
     scores: Run = {}
     for ranking in orders:
         for query_id, ids in ranking.items():

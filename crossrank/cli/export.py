@@ -110,6 +110,27 @@ def export_onnx(
         show_report(report)
 
 
+def export_pytorch(
+    out: Annotated[Path, typer.Argument(help="Directory of the cross-encoder to write.")],
+    ranker: Annotated[
+        str | None,
+        typer.Option(help="Directory or Hugging Face id of a ranker. Default: the one that comes with crossrank."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print where it is as JSON.")] = False,
+) -> None:
+    """Write a ranker's weights as a cross-encoder of sentence-transformers, to fine-tune it."""
+    with needs("export"):
+        from export.read_back import write_cross_encoder
+    from serve.hub import DEFAULT_RANKER, locate_ranker
+
+    difference = write_cross_encoder(locate_ranker(ranker or DEFAULT_RANKER), out, force=force)
+    if as_json:
+        print_json({"directory": str(out), "largest_difference": difference})
+    else:
+        print_step(f"{out} is written; its logits of the golden pairs are within {difference:.2g} of the graph's")
+
+
 def report_to_json(report: "ExportReport") -> dict[str, Any]:
     """The report as JSON can hold it."""
     return {

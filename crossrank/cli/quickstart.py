@@ -1,4 +1,7 @@
-"""`crossrank quickstart`: from the standard library's source to answers over gRPC, offline; a second run picks up."""
+"""`crossrank quickstart`: the default ranker answers, then learns one code base and answers again; offline.
+
+A second run picks up what exists.
+"""
 
 import json
 import random
@@ -41,7 +44,7 @@ def quickstart(
     out: Annotated[Path, typer.Option(help="Directory for everything that is made.")] = Path("quickstart"),
     as_json: Annotated[bool, typer.Option("--json", help="Print evaluation and answers as JSON.")] = False,
 ) -> None:
-    """Mine the standard library, train, evaluate, export, serve and rank: offline, in minutes, on a CPU."""
+    """Serve the default ranker, fine-tune it on the standard library, export, serve and rank: offline, on a CPU."""
     with needs("all"):
         import export.pipeline  # noqa: F401
         from train.result import METRICS_FILE
@@ -49,16 +52,19 @@ def quickstart(
     # With --json, standard output holds one document; what each step made is in its directory.
     show: Show = (lambda table, report: None) if as_json else (lambda table, report: table(report))
     _mine(out, show)
+    print_step("2/6 serve the default ranker, and rank")
+    answers = {"default": _ask(out, None)}
+    show(_show_answers, answers["default"])
     _choose_dev(out)
     _train(out, show)
     _export(out, show)
-    with _server(out / "ranker") as target:
-        answers = _ask(out, target)
+    print_step("6/6 serve what was trained, and rank")
+    answers["tuned"] = _ask(out, out / "ranker")
+    show(_show_answers, answers["tuned"])
     evaluation = json.loads((out / "model" / METRICS_FILE).read_text(encoding="utf-8"))["evaluation"]
     if as_json:
         print_json({"evaluation": evaluation, "answers": answers})
     else:
-        _show_answers(answers)
         show_verdicts(evaluation["verdicts"])
 
 
@@ -82,9 +88,9 @@ def _choose_dev(out: Path) -> None:
     from train.orders import first_stage
 
     if (out / "dev").exists():
-        print_step(f"2/6 candidates found already: {out / 'dev'}")
+        print_step(f"3/6 candidates found already: {out / 'dev'}")
         return
-    print_step("2/6 find candidates for held-out queries")
+    print_step("3/6 find candidates for held-out queries")
     whole = read_judged_set(out / "data" / "dev")
     chosen = random.Random(0).sample(sorted(whole.queries), min(_DEV_QUERIES, len(whole.queries)))
     queries = {query_id: whole.queries[query_id] for query_id in chosen}
@@ -95,15 +101,20 @@ def _choose_dev(out: Path) -> None:
 
 def _train(out: Path, show: Show) -> None:
     import train
+    from export.read_back import write_cross_encoder
+    from serve.hub import DEFAULT_RANKER
     from train.pipeline import train as run
     from train.recipe_files import load_recipe
 
     if (out / "model").exists():
-        print_step(f"3/6 trained already: {out / 'model'}")
+        print_step(f"4/6 trained already: {out / 'model'}")
         return
-    print_step("3/6 train")
+    print_step("4/6 fine-tune the default ranker")
+    if not (out / "base").exists():
+        write_cross_encoder(DEFAULT_RANKER, out / "base")
     recipe = load_recipe(
-        Path(train.__path__[0]) / "recipes" / "quickstart.toml", [f"data.train={out}/data/train", f"data.dev={out}/dev"]
+        Path(train.__path__[0]) / "recipes" / "quickstart.toml",
+        [f"base={out}/base", f"data.train={out}/data/train", f"data.dev={out}/dev"],
     )
     with progress_bar("train") as bar:
         report = run(
@@ -119,19 +130,19 @@ def _export(out: Path, show: Show) -> None:
     from export.pipeline import ExportOptions, export_ranker
 
     if (out / "ranker").exists():
-        print_step(f"4/6 exported already: {out / 'ranker'}")
+        print_step(f"5/6 exported already: {out / 'ranker'}")
         return
-    print_step("4/6 export")
+    print_step("5/6 export")
     options = ExportOptions(judgements=[out / "dev"], max_queries=_COMPARED_QUERIES)
     report = export_ranker(str(out / "model"), out / "ranker", options, progress=print_step)
     show(show_report, report)
 
 
 @contextmanager
-def _server(ranker: Path) -> Iterator[str]:
-    """A server of its own process on loopback; gives its address."""
-    print_step("5/6 serve")
-    command = [sys.executable, "-m", "crossrank.cli", "serve", str(ranker), "--port", "0"]
+def _server(ranker: Path | None) -> Iterator[str]:
+    """A server of its own process on loopback, of the default ranker where none is given; gives its address."""
+    named = [] if ranker is None else [str(ranker)]
+    command = [sys.executable, "-m", "crossrank.cli", "serve", *named, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         try:
@@ -143,17 +154,16 @@ def _server(ranker: Path) -> Iterator[str]:
             process.send_signal(signal.SIGTERM)
 
 
-def _ask(out: Path, target: str) -> list[dict[str, Any]]:
+def _ask(out: Path, ranker: Path | None) -> list[dict[str, Any]]:
     """Asks real questions over the functions that BM25 finds in the whole of what was mined."""
     from judgements.bm25 import BM25
     from judgements.judged_set import read_judged_set
 
-    print_step("6/6 rank")
     sides = [read_judged_set(out / "data" / side) for side in ("train", "dev")]
     corpus = {doc_id: text for side in sides for doc_id, text in side.corpus.items()}
     found = BM25(corpus).top({question: question for question in QUESTIONS}, _FOUND_BY_BM25)
     answers = []
-    with RankClient(target) as client:
+    with _server(ranker) as target, RankClient(target) as client:
         for question in QUESTIONS:
             documents = [ranker_pb2.Document(id=doc_id, text=corpus[doc_id]) for doc_id in found[question]]
             started = time.monotonic()

@@ -100,3 +100,11 @@ def test_order_agrees_with_top(documents: dict[str, str], query: str) -> None:
     top = index.top({"q": query}, 5)["q"]
     assert index.order(query, list(documents))[: len(top)] == top
     assert sorted(index.order(query, list(documents))) == sorted(documents)
+
+
+@given(st.lists(st.sampled_from(["a b", "a", "b b", "c", "a b c", "b"]), min_size=1, max_size=12), st.integers(1, 12))
+def test_a_shorter_list_is_the_head_of_a_longer_one(texts: list[str], k: int) -> None:
+    index = BM25({str(number): text for number, text in enumerate(texts)})
+    queries = {"both": "xa b", "one": "b"}
+    everything = index.top(queries, len(texts))
+    assert index.top(queries, k) == {query_id: ids[:k] for query_id, ids in everything.items()}

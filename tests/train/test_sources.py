@@ -60,6 +60,21 @@ def test_a_trec_run_gives_negatives(judged: Path, tmp_path: Path) -> None:
         examples(recipe(judged, {"negatives": negatives}))
 
 
+def test_documents_of_other_sets_can_be_negatives(judged: Path, tmp_path: Path) -> None:
+    # Ids are a set's own: this one's d0 is another text than that of the first set.
+    other = JudgedSet({"q": "how to read"}, {"d0": "cooking rice", "d1": "boiling eggs"}, {"q": {"d0": 1}})
+    write_judged_set(other, tmp_path / "other")
+    negatives = {"bm25": 0, "random": 40}
+    without, _ = examples(recipe(judged, {"negatives": negatives}))
+    found, _ = examples(recipe(judged, {"negatives": negatives, "corpora": [tmp_path / "other"]}))
+    assert {len(example.documents) for example in without} == {10}
+    for example in found:
+        labels = dict(zip(example.documents, example.labels, strict=True))
+        assert len(labels) == 12
+        assert labels["cooking rice"] == labels["boiling eggs"] == 0.0
+        assert sum(labels.values()) == 2
+
+
 def test_a_saved_dataset_is_read_with_its_own_names_of_columns(tmp_path: Path) -> None:
     table = datasets.Dataset.from_dict({"question": ["q", "q"], "answer": ["a", "b"], "label": [1, 0]})
     table.save_to_disk(str(tmp_path / "saved"))

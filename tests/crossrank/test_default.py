@@ -1,0 +1,81 @@
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crossrank.client import RankClient
+from export.read_back import write_cross_encoder
+from judgements.judged_set import read_judged_set
+from serve.errors import UsageError
+from serve.hub import DEFAULT_RANKER, DEFAULT_SENTENCE
+from serve.scorer import Scorer
+from tests.conftest import running_server
+from tests.crossrank.test_cli import crossrank
+from train.base import open_cross_encoder
+from train.orders import predict
+
+QUERY = "how do I remove duplicates from a list but keep the order"
+DOCUMENTS = [
+    "def shuffle(items):\n    random.shuffle(items)\n    return items",
+    "def unique(items):\n    return list(dict.fromkeys(items))",
+    "The list of duplicate keys was removed from the order book in 1987.",
+    "def sort_descending(items):\n    return sorted(items, reverse=True)",
+]
+
+
+def test_what_ships_is_small_and_passed_its_gate() -> None:
+    assert sum(file.stat().st_size for file in DEFAULT_RANKER.rglob("*") if file.is_file()) <= 35e6
+    with Scorer.open(DEFAULT_RANKER) as scorer:  # proves it on its golden pairs
+        manifest = scorer.ranker.manifest
+        (variant,) = manifest.variants
+        assert scorer.passed_over == []
+    assert variant.precision == "int8"
+    assert variant.batch_invariant
+    assert manifest.max_length == 512
+    sets = {agreement.data for agreement in variant.agreement}
+    assert sets == {"wikiqa", "cosqa", "selqa", "pyfunc"}
+    card = (DEFAULT_RANKER / "README.md").read_text(encoding="utf-8")
+    assert manifest.version in card
+    assert sets <= set(re.findall(r"\w+", card))
+
+
+def test_rank_takes_it_where_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "documents.jsonl").write_text(
+        "".join(json.dumps({"doc_id": str(number), "text": text}) + "\n" for number, text in enumerate(DOCUMENTS))
+    )
+    outcome = crossrank("rank", QUERY, str(tmp_path / "documents.jsonl"), "--json")
+    assert DEFAULT_SENTENCE in outcome.stderr
+    assert json.loads(outcome.stdout)[0]["document"] == "1"
+
+
+def test_serve_takes_it_where_none_is_named() -> None:
+    with running_server(stderr=subprocess.DEVNULL) as (target, _), RankClient(target) as client:
+        results = client.rank(QUERY, DOCUMENTS)
+        assert results[0]["corpus_id"] == 1
+        (model,) = client.models()
+        assert (model.name, model.is_default) == ("default", True)
+
+
+def test_inspect_and_evaluate_take_it(heldout: Path) -> None:
+    page = json.loads(crossrank("inspect", "--no-speed", "--json").stdout)
+    assert page["directory"] == str(DEFAULT_RANKER)
+    evaluation = json.loads(crossrank("evaluate", str(heldout), "--json").stdout)
+    assert "default" in evaluation["systems"]
+
+
+def test_its_weights_come_back_to_be_fine_tuned(tmp_path: Path, heldout: Path) -> None:
+    difference = write_cross_encoder(DEFAULT_RANKER, tmp_path / "base")
+    judged = read_judged_set(heldout)
+    pairs = [(query, text) for query in judged.queries.values() for text in judged.corpus.values()][:60]
+    with Scorer.open(DEFAULT_RANKER) as scorer:
+        served = scorer.predict(pairs, kind="logit")
+    logits = predict(open_cross_encoder(str(tmp_path / "base")), pairs)
+    # Activations that are not rounded move a logit a little, and an order hardly.
+    assert np.abs(logits - served).max() < 0.1 * np.ptp(served)
+    assert np.corrcoef(logits, served)[0, 1] > 0.995
+    assert difference < 0.1 * np.ptp(served)
+    with pytest.raises(UsageError, match="exists"):
+        write_cross_encoder(DEFAULT_RANKER, tmp_path / "base")
