@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.stats import binom
@@ -22,37 +22,76 @@ class Entry:
     concurrency: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What was measured in turns.
+
+    Attributes:
+        speeds: pairs a second of each turn that all contestants finished, by name.
+        scores: of each call, by name.
+        failed: contestants that raised, which ends their part, and what.
+        interrupted: whether Ctrl-C ended it before its last turn.
+    """
+
+    speeds: dict[str, list[float]] = field(default_factory=dict)
+    scores: dict[str, list[Scores]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+
+
 def alternate(
     entries: Mapping[str, Entry],
     calls: Sequence[RankCall],
     alternations: int,
     progress: Callable[[str], None] = lambda step: None,
-) -> tuple[dict[str, list[float]], dict[str, list[Scores]]]:
+) -> Turns:
     """Measures pairs a second.
 
     Args:
-        entries: by name.
+        entries: by name; the first one is the baseline, whose failure ends the measurement.
         calls: what each one scores in each turn.
         alternations: turns that count; one before them warms up.
         progress: called with each turn as it begins.
 
-    Returns:
-        Pairs a second of each turn, and the scores of each call, both by name.
+    Raises:
+        KeyboardInterrupt: it was stopped before the first turn that counts had ended.
     """
-    speeds: dict[str, list[float]] = {name: [] for name in entries}
-    scores: dict[str, list[Scores]] = {}
+    done = Turns({name: [] for name in entries})
     pairs = sum(len(call.documents) for call in calls)
     draw = random.Random(0)
+    remaining = dict(entries)
     for turn in range(alternations + 1):
         # In changing order, or what one leaves behind would always meet the same other one.
-        for name, entry in draw.sample(list(entries.items()), len(entries)) if turn else entries.items():
-            progress(f"turn {turn} of {alternations}: {name}" if turn else f"warm up: {name}")
-            started = time.perf_counter()
-            with ThreadPoolExecutor(entry.concurrency) as pool:
-                scores[name] = list(pool.map(entry.contestant, calls))
-            if turn:
-                speeds[name].append(pairs / (time.perf_counter() - started))
-    return speeds, scores
+        order = draw.sample(list(remaining), len(remaining)) if turn else list(remaining)
+        measured: dict[str, float] = {}
+        try:
+            for name in order:
+                progress(f"turn {turn} of {alternations}: {name}" if turn else f"warm up: {name}")
+                started = time.perf_counter()
+                try:
+                    with ThreadPoolExecutor(entries[name].concurrency) as pool:
+                        done.scores[name] = list(pool.map(entries[name].contestant, calls))
+                except Exception as error:  # whatever another project raises, the others are measured
+                    if name == next(iter(entries)):
+                        raise
+                    done.failed[name] = first_line(error)
+                    del remaining[name], done.speeds[name]
+                    done.scores.pop(name, None)
+                    continue
+                measured[name] = pairs / (time.perf_counter() - started)
+        except KeyboardInterrupt:
+            if turn < 2:
+                raise
+            return Turns(done.speeds, done.scores, done.failed, interrupted=True)
+        if turn:
+            for name, speed in measured.items():
+                done.speeds[name].append(speed)
+    return done
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def ratio(of: Sequence[float], to: Sequence[float]) -> Estimate:

@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from crossrank.bench.alternate import Entry, alternate, ratio
+from crossrank.bench.alternate import Entry, Turns, alternate, ratio
 from crossrank.bench.checks import capacity, dead_calls, fairness, overload, steadiness
 from crossrank.bench.contestants import (
     Contestant,
@@ -74,6 +74,7 @@ def bench_engine(options: EngineOptions, progress: Callable[[str], None] = lambd
 
     Raises:
         UsageError, InvalidRanker: as `Scorer.open` raises them.
+        KeyboardInterrupt: it was stopped before anything was measured.
     """
     ranker = open_ranker(options.ranker)
     cpu = chosen_variants(ranker.manifest)
@@ -93,16 +94,25 @@ def bench_engine(options: EngineOptions, progress: Callable[[str], None] = lambd
         contestants |= dict(stack.enter_context(running_peer(url)) for url in options.servers)
         contestants[f"crossrank {served.variant.name} over gRPC"] = over_grpc(client)
         entries = {name: Entry(contestant) for name, contestant in contestants.items()}
-        speeds = _speeds(entries, calls, options, cpu, progress)
+        turns = alternate(entries, calls, options.alternations, progress)
+        failed |= turns.failed
+        speeds = _speeds(entries, turns, cpu)
         concurrent = {
             f"crossrank {served.variant.name}, 8 at once": Entry(in_process(served), _CONCURRENT),
             f"crossrank {served.variant.name} over gRPC, 8 at once": Entry(over_grpc(client), _CONCURRENT),
         }
-        at_once = _speeds(concurrent, many, options, cpu, progress)
-        progress("measure the machine's matrix products")
-        checks = [_wire(at_once), *_matmul_shares(options.ranker, opened, cpu, speeds, calls)]
-        if options.load:
-            checks.extend(_under_load(options, server, served.workers, progress))
+        at_once: list[Speed] = []
+        checks: list[Check] = []
+        interrupted = turns.interrupted
+        if not interrupted:
+            try:
+                at_once = _speeds(concurrent, alternate(concurrent, many, options.alternations, progress), cpu)
+                progress("measure the machine's matrix products")
+                checks += [_wire(at_once), *_matmul_shares(options.ranker, opened, cpu, speeds, calls)]
+                if options.load:
+                    checks += _under_load(options, server, served.workers, progress)
+            except KeyboardInterrupt:
+                interrupted = True
     return new_result(
         "engine",
         {
@@ -117,13 +127,14 @@ def bench_engine(options: EngineOptions, progress: Callable[[str], None] = lambd
         speeds=[*speeds, *at_once],
         failed=failed,
         checks=checks,
+        interrupted=interrupted,
     )
 
 
 def _torch(model: str, calls: Sequence[RankCall], progress: Callable[[str], None]) -> dict[str, Contestant]:
     """sentence-transformers in PyTorch at its default batch size, and at its best here."""
     best = {str(size): Entry(sentence_transformers(model, size)) for size in _BATCH_SIZES}
-    measured, _ = alternate(best, calls[:1], 2, lambda step: progress(f"look for the best batch size, {step}"))
+    measured = alternate(best, calls[:1], 2, lambda step: progress(f"look for the best batch size, {step}")).speeds
     size = max(measured, key=lambda name: median(measured[name]))
     return {
         f"sentence-transformers torch, batch {_DEFAULT_BATCH}": sentence_transformers(model, _DEFAULT_BATCH),
@@ -144,14 +155,8 @@ def _peers(ranker: Ranker, variants: Sequence[Variant]) -> dict[str, Contestant]
     return found
 
 
-def _speeds(
-    entries: Mapping[str, Entry],
-    calls: Sequence[RankCall],
-    options: EngineOptions,
-    variants: Sequence[Variant],
-    progress: Callable[[str], None],
-) -> list[Speed]:
-    measured, scores = alternate(entries, calls, options.alternations, progress)
+def _speeds(entries: Mapping[str, Entry], turns: Turns, variants: Sequence[Variant]) -> list[Speed]:
+    measured, scores = turns.speeds, turns.scores
     baseline = next(iter(entries))
     return [
         Speed(
@@ -164,7 +169,7 @@ def _speeds(
             **_order(scores[baseline], scores[name]) if name != baseline else {"kendall_tau": None, "top_1": None},
             loss=next((loss_of(v) for v in variants if v.name in name.replace(",", " ").split()), {}),
         )
-        for name in entries
+        for name in measured
     ]
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from crossrank.bench.alternate import first_line
 from crossrank.bench.contestants import Contestant, Scores, padded_batches
 from crossrank.bench.targets import open_http
 from crossrank.bench.workload import RankCall
@@ -52,7 +53,7 @@ def installed_peers(ranker: Ranker, file: str) -> Iterator[tuple[dict[str, Conte
             try:
                 opened[name] = make(ranker, file, stack)
             except Exception as error:  # whatever another project raises, ours are measured
-                failed[name] = (str(error).splitlines() or [type(error).__name__])[0]
+                failed[name] = first_line(error)
         yield opened, failed
 
 

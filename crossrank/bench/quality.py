@@ -1,7 +1,7 @@
 """`crossrank bench quality`: what each variant and setting of a ranker costs in ranking quality, and gains in speed."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -15,6 +15,7 @@ from judgements.metrics import evaluate, mean
 from judgements.significance import Interval, paired_bootstrap
 from judgements.trec_run import ranking_from_scores
 from serve.errors import UsageError
+from serve.manifest import Manifest, Variant
 from serve.ranker import open_ranker
 from serve.scorer import Scorer
 from serve.tokenizer import LongDocumentStrategy
@@ -54,6 +55,7 @@ def bench_quality(options: QualityOptions, progress: Callable[[str], None] = lam
     Raises:
         UsageError, InvalidRanker: the ranker, a variant or a set cannot be used.
         judgements.errors.JudgementsError: a line of the data is at fault.
+        KeyboardInterrupt: it was stopped before anything was measured.
     """
     manifest = open_ranker(options.ranker).manifest
     variants = chosen_variants(manifest, options.variants)
@@ -66,22 +68,14 @@ def bench_quality(options: QualityOptions, progress: Callable[[str], None] = lam
         raise UsageError("without fp32 among the variants there is nothing to compare with; give --model")
     sets = reference_sets(list(options.data), options.max_queries)
     points: list[Quality] = []
-    references: dict[str, _Measures] = {}
-    if options.model:
-        score = sentence_transformers(options.model, 8, max_length=manifest.max_length)
-        for judged in sets:
-            progress(f"{judged.name}: PyTorch fp32")
-            points.append(_point(judged, "PyTorch fp32", manifest.max_length, "truncate", score, references))
-    wanted = list(product(sorted(lengths, reverse=True), options.long_documents))
-    whole: tuple[int, LongDocumentStrategy] = (manifest.max_length, "truncate")
-    for variant in variants:
-        # The first point of a set is what the others are compared with, asked for or not.
-        settings = wanted if references else list(dict.fromkeys([whole, *wanted]))
-        with Scorer.open(options.ranker, variant=variant.file) as scorer:
-            for judged, (length, strategy) in product(sets, settings):
-                progress(f"{judged.name}: {variant.name}, {length} tokens, {strategy}")
-                score = _ours(scorer, length, strategy)
-                points.append(_point(judged, variant.name, length, strategy, score, references))
+    interrupted = False
+    try:
+        for point in _points(options, manifest, variants, lengths, sets, progress):
+            points.append(point)
+    except KeyboardInterrupt:
+        if not points:
+            raise
+        interrupted = True
     return new_result(
         "quality",
         {
@@ -93,7 +87,34 @@ def bench_quality(options: QualityOptions, progress: Callable[[str], None] = lam
             "variants": [variant.name for variant in variants],
         },
         quality=points,
+        interrupted=interrupted,
     )
+
+
+def _points(
+    options: QualityOptions,
+    manifest: Manifest,
+    variants: Sequence[Variant],
+    lengths: Sequence[int],
+    sets: Sequence[ReferenceSet],
+    progress: Callable[[str], None],
+) -> Iterator[Quality]:
+    references: dict[str, _Measures] = {}
+    if options.model:
+        score = sentence_transformers(options.model, 8, max_length=manifest.max_length)
+        for judged in sets:
+            progress(f"{judged.name}: PyTorch fp32")
+            yield _point(judged, "PyTorch fp32", manifest.max_length, "truncate", score, references)
+    wanted = list(product(sorted(lengths, reverse=True), options.long_documents))
+    whole: tuple[int, LongDocumentStrategy] = (manifest.max_length, "truncate")
+    for variant in variants:
+        # The first point of a set is what the others are compared with, asked for or not.
+        settings = wanted if references else list(dict.fromkeys([whole, *wanted]))
+        with Scorer.open(options.ranker, variant=variant.file) as scorer:
+            for judged, (length, strategy) in product(sets, settings):
+                progress(f"{judged.name}: {variant.name}, {length} tokens, {strategy}")
+                score = _ours(scorer, length, strategy)
+                yield _point(judged, variant.name, length, strategy, score, references)
 
 
 def _point(

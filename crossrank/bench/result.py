@@ -152,6 +152,7 @@ class Result(Record):
         rate_limit: why it may be more than that; empty where a rate little above it missed the objective.
         quality: of variants and settings.
         sizing: for a load.
+        interrupted: whether Ctrl-C ended it; it then holds what was measured until then.
     """
 
     schema_version: int = 2
@@ -169,6 +170,7 @@ class Result(Record):
     rate_limit: str = ""
     quality: list[Quality] = Field(default_factory=list)
     sizing: list[Sizing] = Field(default_factory=list)
+    interrupted: bool = False
 
     def rate_sentence(self) -> str:
         """The highest rate, and why it may be more."""

@@ -25,6 +25,8 @@ def show_result(result: "Result") -> None:
         _show_quality(result, title)
     if result.sizing:
         _show_sizing(result)
+    if result.interrupted:
+        print("It was interrupted: this is what was measured until then.")
 
 
 def show_changes(changes: "Sequence[Change]", notes: "Sequence[str]") -> None:

@@ -33,6 +33,41 @@ def test_a_ratio_is_taken_turn_by_turn() -> None:
     assert (estimate.value, estimate.low, estimate.high) == (2.0, 2.0, 2.06)
 
 
+class Counting:
+    """A contestant that raises at its nth call."""
+
+    def __init__(self, error: BaseException | None = None, at: int = 0) -> None:
+        self.error, self.at, self.calls = error, at, 0
+
+    def __call__(self, call: RankCall) -> np.ndarray:
+        self.calls += 1
+        if self.error and self.calls == self.at:
+            raise self.error
+        return np.ones(len(call.documents), dtype=np.float32)
+
+
+def test_a_contestant_that_raises_is_left_out_and_the_others_are_measured() -> None:
+    calls = [RankCall("q", ["a", "b"])]
+    broken = Counting(RuntimeError("out of luck\nmore"), at=3)
+    turns = alternate({"base": Entry(Counting()), "broken": Entry(broken), "other": Entry(Counting())}, calls, 4)
+    assert turns.failed == {"broken": "out of luck"}
+    assert broken.calls == 3
+    assert {name: len(speeds) for name, speeds in turns.speeds.items()} == {"base": 4, "other": 4}
+    assert turns.scores.keys() == {"base", "other"}
+    with pytest.raises(RuntimeError, match="out of luck"):
+        alternate({"base": Entry(Counting(RuntimeError("out of luck"), at=2))}, calls, 4)
+
+
+def test_ctrl_c_keeps_the_turns_that_all_have_finished() -> None:
+    calls = [RankCall("q", ["a", "b"])]
+    stopped = Counting(KeyboardInterrupt(), at=4)  # one call warms up
+    turns = alternate({"base": Entry(Counting()), "other": Entry(stopped)}, calls, 7)
+    assert turns.interrupted
+    assert {name: len(speeds) for name, speeds in turns.speeds.items()} == {"base": 2, "other": 2}
+    with pytest.raises(KeyboardInterrupt):
+        alternate({"base": Entry(Counting(KeyboardInterrupt(), at=2))}, calls, 7)
+
+
 def test_products_count_the_last_layer_for_the_first_token() -> None:
     shape = Shape(hidden=2, intermediate=8, layers=1)
     # Keys and values of 3 tokens, the other products of one, and its attention.
@@ -44,13 +79,13 @@ def test_a_server_with_http_is_a_contestant(documents: str) -> None:
     calls = [RankCall("what", ["a", "bbb", "cc"]), RankCall("why", ["dddd", "e"])]
     behaviour = Behaviour(documents)
     with reranking_server(behaviour) as address, running_peer(address) as (name, contestant):
-        speeds, scores = alternate({name: Entry(contestant)}, calls, 2)
+        turns = alternate({name: Entry(contestant)}, calls, 2)
         behaviour.status = 503
         with pytest.raises(CrossrankError, match="a call ended with HTTP 503"):
             contestant(calls[0])
     assert name == f"server at {address.removeprefix('http://')}"
-    assert len(speeds[name]) == 2
-    assert [part.tolist() for part in scores[name]] == [[1.0, 3.0, 2.0], [4.0, 1.0]]
+    assert len(turns.speeds[name]) == 2
+    assert [part.tolist() for part in turns.scores[name]] == [[1.0, 3.0, 2.0], [4.0, 1.0]]
 
 
 @pytest.mark.parametrize(

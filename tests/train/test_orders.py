@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,9 +35,12 @@ def test_vectors_are_remembered(bi_encoder: BiEncoder, monkeypatch: pytest.Monke
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     asked: list[list[str]] = []
     encode = bi_encoder._model.encode
-    monkeypatch.setattr(
-        bi_encoder._model, "encode", lambda texts, **others: asked.append(texts) or encode(texts, **others)
-    )
+
+    def noted(texts: list[str], **others: Any) -> Any:
+        asked.append(texts)
+        return encode(texts, **others)
+
+    monkeypatch.setattr(bi_encoder._model, "encode", noted)
     again = bi_encoder.vectors([TEXTS[2], "new", TEXTS[0], "new", TEXTS[2]])
     assert asked == [["new"]]
     np.testing.assert_array_equal(again[[0, 2, 4]], vectors[[2, 0, 2]])
