@@ -36,6 +36,14 @@ def test_a_serving_install_has_no_training_stack_and_ranks(install: Install, ran
     document = tmp_path / "add.py"
     document.write_text("def add(a, b): return a + b")
     command = python.parent / "crossrank"
+    at_once = subprocess.run(
+        [command, "rank", "add two numbers", document, "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert json.loads(at_once.stdout)[0]["document"] == str(document)
     with subprocess.Popen(
         [command, "serve", ranker, "--port", "0"], stdout=subprocess.PIPE, text=True, cwd=tmp_path
     ) as server:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crossrank.bench import quality
 from crossrank.bench.alternate import ratio
 from crossrank.bench.compare import compare_results
 from crossrank.bench.load_summary import summarise
@@ -246,3 +247,21 @@ def test_a_load_is_sized(ranker: Path) -> None:
     assert sizing.highest_rate > 0
     assert sizing.loss.keys() == {"code-search-heldout"}
     assert {load.settings["variant"] for load in result.loads} == {"fp32"}
+
+
+def test_ctrl_c_keeps_the_points_that_were_measured(ranker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = quality._point
+    taken: list[Quality] = []
+
+    def stopped_at_the_second(*arguments: Any) -> Quality:
+        if taken:
+            raise KeyboardInterrupt
+        taken.append(measure(*arguments))
+        return taken[0]
+
+    monkeypatch.setattr(quality, "_point", stopped_at_the_second)
+    result = quality.bench_quality(quality.QualityOptions(ranker, (HELDOUT,), max_queries=2))
+    assert result.interrupted
+    assert result.quality == taken
+    with pytest.raises(KeyboardInterrupt):
+        quality.bench_quality(quality.QualityOptions(ranker, (HELDOUT,), max_queries=2))
