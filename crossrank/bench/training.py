@@ -52,7 +52,9 @@ def bench_training(
     if recipe.loss.uses_batch:
         raise UsageError(f"loss.name {recipe.loss.name} needs its own sampler, so batches of like length are not used")
     training = {"num_train_epochs": 1.0, "max_steps": -1, "report_to": "none", "save_steps": 10**9, "eval_steps": None}
-    own = recipe.model_copy(update={"training": recipe.training.model_copy(update=training)})
+    # The trainer that it is compared with knows one length only.
+    lengths = {"max_length": recipe.learning_length, "training_max_length": None}
+    own = recipe.model_copy(update={"training": recipe.training.model_copy(update=training), **lengths})
     plain = own.model_copy(update={"training": own.training.model_copy(update={"bf16": False, "fp16": False})})
     contestants: dict[str, Callable[[Any, TrainingSet, Path], None]] = {
         BASELINE: lambda model, learnt, scratch: _baseline(model, learnt, plain, scratch),
@@ -64,7 +66,7 @@ def bench_training(
     speeds: dict[str, list[float]] = {name: [] for name in contestants}
     with tempfile.TemporaryDirectory() as scratch:
         learnt = _rows(recipe, options.rows, Path(scratch) / "data")
-        model = open_base(recipe)
+        model = open_base(own)
         for turn in range(options.alternations + 1):
             for name, contestant in contestants.items():
                 progress(f"turn {turn} of {options.alternations}: {name}" if turn else f"warm up: {name}")
@@ -81,7 +83,7 @@ def bench_training(
             "recipe": recipe.name,
             "loss": recipe.loss.name,
             "batch": recipe.training.per_device_train_batch_size,
-            "max_length": recipe.max_length,
+            "max_length": own.max_length,
             "pairs": learnt.pairs,
         },
         speeds=[

@@ -45,6 +45,7 @@ def test_vectors_are_remembered(bi_encoder: BiEncoder, monkeypatch: pytest.Monke
     assert asked == [["new"]]
     np.testing.assert_array_equal(again[[0, 2, 4]], vectors[[2, 0, 2]])
     np.testing.assert_array_equal(again[1], again[3])
+    assert bi_encoder.vectors([]).shape == (0, vectors.shape[1])
 
 
 @pytest.mark.parametrize("depth", [1, 3, 6, 9])
