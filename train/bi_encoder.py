@@ -32,7 +32,7 @@ class BiEncoder:
     def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The vectors of texts; float32, shape [len(texts), width], each of length 1."""
         if not texts:
-            return np.zeros((0, self._model.get_sentence_embedding_dimension()), dtype=np.float32)
+            return np.zeros((0, self._model.get_embedding_dimension()), dtype=np.float32)
         keys = [hashlib.sha256(text.encode()).digest() for text in texts]
         rows = {key: self._known[key] for key in keys if key in self._known}
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in rows}

@@ -12,7 +12,7 @@ from judgements.judged_set import read_judged_set
 from serve.errors import UsageError
 from serve.hub import DEFAULT_RANKER, DEFAULT_SENTENCE
 from serve.scorer import Scorer
-from tests.conftest import running_server
+from tests.conftest import HELDOUT, running_server
 from tests.crossrank.test_cli import crossrank
 from train.base import open_cross_encoder
 from train.orders import predict
@@ -21,7 +21,7 @@ QUERY = "how do I remove duplicates from a list but keep the order"
 DOCUMENTS = [
     "def shuffle(items):\n    random.shuffle(items)\n    return items",
     "def unique(items):\n    return list(dict.fromkeys(items))",
-    "The list of duplicate keys was removed from the order book in 1987.",
+    "The monastery was founded in 1187 and rebuilt after a fire.",
     "def sort_descending(items):\n    return sorted(items, reverse=True)",
 ]
 
@@ -59,16 +59,16 @@ def test_serve_takes_it_where_none_is_named() -> None:
         assert (model.name, model.is_default) == ("default", True)
 
 
-def test_inspect_and_evaluate_take_it(heldout: Path) -> None:
+def test_inspect_and_evaluate_take_it() -> None:
     page = json.loads(crossrank("inspect", "--no-speed", "--json").stdout)
     assert page["directory"] == str(DEFAULT_RANKER)
-    evaluation = json.loads(crossrank("evaluate", str(heldout), "--json").stdout)
+    evaluation = json.loads(crossrank("evaluate", str(HELDOUT), "--json").stdout)
     assert "default" in evaluation["systems"]
 
 
-def test_its_weights_come_back_to_be_fine_tuned(tmp_path: Path, heldout: Path) -> None:
+def test_its_weights_come_back_to_be_fine_tuned(tmp_path: Path) -> None:
     difference = write_cross_encoder(DEFAULT_RANKER, tmp_path / "base")
-    judged = read_judged_set(heldout)
+    judged = read_judged_set(HELDOUT)
     pairs = [(query, text) for query in judged.queries.values() for text in judged.corpus.values()][:60]
     with Scorer.open(DEFAULT_RANKER) as scorer:
         served = scorer.predict(pairs, kind="logit")
