@@ -76,6 +76,19 @@ def test_a_base_install_says_which_runtime_to_install(install: Install, ranker: 
     assert "pip install 'crossrank[cpu]'" in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("extras", "modules"),
+    [
+        ("cpu,export", "export.pipeline, export.read_back"),
+        ("cpu,bench", "crossrank.bench.engine, crossrank.bench.quality, crossrank.bench.size, crossrank.bench.report"),
+        ("cpu,train", "train.pipeline, train.evaluate_model, train.mine_code"),
+    ],
+)
+def test_an_extra_brings_what_its_commands_import(install: Install, extras: str, modules: str, tmp_path: Path) -> None:
+    python = install("-c", str(CONSTRAINTS), f"{ROOT}[{extras}]")
+    subprocess.run([python, "-c", f"import {modules}"], cwd=tmp_path, check=True)
+
+
 @pytest.mark.parametrize("protobuf", ["protobuf>=6.33.5,<7", "protobuf>=7,<8"])
 def test_the_stubs_import_on_both_majors_of_protobuf(install: Install, protobuf: str, tmp_path: Path) -> None:
     python = install(str(ROOT), protobuf)
