@@ -12,7 +12,7 @@ from sentence_transformers import CrossEncoder
 from transformers import AutoConfig
 
 from serve.calibration import CALIBRATION_FILE, Calibration, read_calibration
-from serve.errors import UsageError
+from serve.errors import UsageError, first_line
 from serve.hub import token_of_environment
 from serve.manifest import Activation, Source, sha256_of
 
@@ -56,7 +56,7 @@ def open_cross_encoder(model: str, revision: str | None = None) -> Any:
             model_kwargs={"use_safetensors": True, "dtype": "float32"},
         )
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise UsageError(f"{model} has no usable model.safetensors: {_first_line(error)}") from None
+        raise UsageError(f"{model} has no usable model.safetensors: {first_line(error)}") from None
     if type(opened.activation_fn).__name__ not in _ACTIVATIONS:
         raise UsageError(f"{model} ends in {type(opened.activation_fn).__name__}; a ranker ends in Identity or Sigmoid")
     return opened
@@ -85,7 +85,7 @@ def calibration_of(model: str, revision: str | None = None) -> Calibration | Non
             model, revision=revision, allow_patterns=[CALIBRATION_FILE], token=token_of_environment()
         )
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise UsageError(f"{model} cannot be searched for a {CALIBRATION_FILE}: {_first_line(error)}") from None
+        raise UsageError(f"{model} cannot be searched for a {CALIBRATION_FILE}: {first_line(error)}") from None
     return read_calibration(Path(found))
 
 
@@ -135,7 +135,3 @@ def describe(name: str, revision: str | None, weights_sha256: str) -> Source:
     """The manifest's word on where the weights came from; a path gives only its last part."""
     local = Path(name).is_dir()
     return Source(name=Path(name).resolve().name if local else name, revision=revision, weights_sha256=weights_sha256)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:160]

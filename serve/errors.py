@@ -99,3 +99,8 @@ BY_STATUS: dict[grpc.StatusCode, type[CrossrankError]] = {
         NotServing,
     )
 }
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another project says, in one line of at most 200 characters; its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.errors import InvalidRanker, UsageError
+from serve.errors import InvalidRanker, UsageError, first_line
 from serve.tokenizer import TokenizedPair
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -75,7 +75,7 @@ class OnnxSession:
         try:
             session = ort.InferenceSession(str(path), options, providers=[(provider, _PROVIDER_OPTIONS[device])])
         except Exception as error:  # ONNX Runtime's own classes have no common base but this
-            raise InvalidRanker(f"{path.name} cannot be loaded by ONNX Runtime: {_first_line(error)}") from None
+            raise InvalidRanker(f"{path.name} cannot be loaded by ONNX Runtime: {first_line(error)}") from None
         if session.get_providers()[0] != provider:
             raise UsageError(f"asked for {provider}, got {session.get_providers()[0]}: check the CUDA installation")
         self.provider = provider
@@ -130,7 +130,3 @@ def _installed(wheel: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -12,6 +12,7 @@ from scipy.stats import binom
 from crossrank.bench.contestants import Contestant, Scores
 from crossrank.bench.result import Estimate
 from crossrank.bench.workload import RankCall
+from serve.errors import first_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +88,6 @@ def alternate(
             for name, speed in measured.items():
                 done.speeds[name].append(speed)
     return done
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def ratio(of: Sequence[float], to: Sequence[float]) -> Estimate:

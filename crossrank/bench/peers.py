@@ -13,11 +13,10 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from crossrank.bench.alternate import first_line
 from crossrank.bench.contestants import Contestant, Scores, padded_batches
 from crossrank.bench.targets import open_http
 from crossrank.bench.workload import RankCall
-from serve.errors import CrossrankError
+from serve.errors import CrossrankError, first_line
 from serve.ranker import Ranker
 
 # FlashRank knows its models by name alone, and the file of each; the weights in it are ours.

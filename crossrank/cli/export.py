@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crossrank.cli.output import needs, print_json, print_step, print_table
+from crossrank.cli.output import needs, print_json, print_step, print_table, ranker_or_default
 from serve.errors import UsageError
 from serve.manifest import Agreement, Budget
 
@@ -122,9 +122,7 @@ def export_pytorch(
     """Write a ranker's weights as a cross-encoder of sentence-transformers, to fine-tune it."""
     with needs("export"):
         from export.read_back import write_cross_encoder
-    from serve.hub import DEFAULT_RANKER, locate_ranker
-
-    difference = write_cross_encoder(locate_ranker(ranker or DEFAULT_RANKER), out, force=force)
+    difference = write_cross_encoder(ranker_or_default(ranker), out, force=force)
     if as_json:
         print_json({"directory": str(out), "largest_difference": difference})
     else:

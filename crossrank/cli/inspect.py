@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from crossrank.cli.export import AGREEMENT_COLUMNS, agreement_cells
-from crossrank.cli.output import print_json, print_step, print_table
+from crossrank.cli.output import print_json, print_step, print_table, ranker_or_default
 from serve.errors import InvalidRanker, UsageError
 
 
@@ -19,15 +19,12 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the page as JSON.")] = False,
 ) -> None:
     """Show what a ranker is, what its variants were accepted on, and how each one runs on this machine."""
-    from serve.hub import DEFAULT_RANKER, DEFAULT_SENTENCE, locate_ranker
     from serve.machine import instruction_set, usable_cores
     from serve.ranker import open_ranker
     from serve.runtime import require_onnxruntime
 
     require_onnxruntime()
-    if not ranker:
-        print_step(DEFAULT_SENTENCE)
-    opened = open_ranker(locate_ranker(ranker or DEFAULT_RANKER))
+    opened = open_ranker(ranker_or_default(ranker))
     here = _try_variants(opened.directory, [variant.file for variant in opened.manifest.variants], measure=speed)
     page: dict[str, Any] = {
         "directory": str(opened.directory),

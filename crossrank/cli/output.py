@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -30,6 +31,20 @@ def print_step(step: str) -> None:
         console.log(step, highlight=False, markup=False)
     else:  # rich would cut what is longer than a line
         print(f"[{datetime.now():%H:%M:%S}] {step}", file=sys.stderr, flush=True)
+
+
+def ranker_or_default(ranker: str | None) -> Path:
+    """Where a ranker is, by directory or Hugging Face id; the default one where none is named, which is then said.
+
+    Raises:
+        UsageError: there is none of that id.
+    """
+    from serve.hub import DEFAULT_RANKER, DEFAULT_SENTENCE, locate_ranker
+
+    if ranker:
+        return locate_ranker(ranker)
+    print_step(DEFAULT_SENTENCE)
+    return DEFAULT_RANKER
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

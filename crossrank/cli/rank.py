@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crossrank.cli.output import print_json, print_step, print_table
+from crossrank.cli.output import print_json, print_step, print_table, ranker_or_default
 from serve.errors import UsageError
 from serve.ranking import RankedDocument
 
@@ -62,14 +62,11 @@ def rank(
 
 
 def _in_process(ranker: str | None, query: str, texts: list[str], top_n: int) -> list[RankedDocument]:
-    from serve.hub import DEFAULT_RANKER, DEFAULT_SENTENCE, locate_ranker
     from serve.scorer import Scorer
 
     if not query.strip():
         raise UsageError("query: is empty")
-    if not ranker:
-        print_step(DEFAULT_SENTENCE)
-    with Scorer.open(locate_ranker(ranker or DEFAULT_RANKER)) as scorer:
+    with Scorer.open(ranker_or_default(ranker)) as scorer:
         for reason in scorer.passed_over:
             print_step(f"passed over: {reason}")
         return scorer.rank(query, texts, top_n=top_n, return_documents=True)

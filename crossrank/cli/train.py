@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from crossrank.cli.output import console, needs, print_json, print_step, print_table
+from crossrank.cli.output import console, needs, print_json, print_step, print_table, ranker_or_default
 from serve.errors import CrossrankError, UsageError
 
 if TYPE_CHECKING:
@@ -115,17 +115,13 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the evaluation as JSON.")] = False,
 ) -> None:
-    """Evaluate a model on the candidates of a judged set, beside BM25's order and its base's cosine order."""
+    """Evaluate a model on the candidates of a judged set, beside BM25's order, its base's cosine, and both fused."""
     with needs("train"):
         from train.evaluate_model import evaluate_model
-    from serve.hub import DEFAULT_RANKER, DEFAULT_SENTENCE
-
     if len(what) > 2:
         raise UsageError(f"evaluate takes a model and data, not {len(what)} arguments")
     *models, data = what
-    if not models:
-        print_step(DEFAULT_SENTENCE)
-    model = models[0] if models else str(DEFAULT_RANKER)
+    model = models[0] if models else str(ranker_or_default(None))
     evaluation = evaluate_model(model, Path(data), variant=variant, base=base, step=print_step)
     if as_json:
         print_json(evaluation.to_json())
