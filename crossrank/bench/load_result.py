@@ -2,6 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict
 
+# A generator that keeps more than this of a core busy measures itself.
+BUSY_CORE = 0.9
+
 
 class Record(BaseModel):
     """A part of a result: unknown fields are errors."""
@@ -76,10 +79,13 @@ class LoadResult(Record):
         if self.cut_short:
             found.append(f"ended early, after {self.seconds:.1f} s, since {self.cut_short}")
         if failed := self.calls - self.statuses.get("OK", 0):
-            found.append(f"{failed} of {self.calls} calls failed; the percentiles are those of the others")
-        if not self.generator.kept_up:
+            told = ", ".join(f"{count} {status}" for status, count in self.statuses.items() if status != "OK")
+            found.append(f"{failed} of {self.calls} calls failed ({told}); the percentiles are those of the others")
+        if self.generator.cores > BUSY_CORE:
+            found.append(f"the generator was the bottleneck: it kept {self.generator.cores:.0%} of a core busy")
+        elif not self.generator.kept_up:
             found.append(
-                f"the generator did not keep up: {self.generator.cores:.0%} of a core, p99 of its own delay "
-                f"{self.generator.late_p99_ms:.0f} ms, which the latencies include"
+                f"the generator's own delays, p99 {self.generator.late_p99_ms:.1f} ms, are not small beside the "
+                "latencies, which include them"
             )
         return [f"{self.label}: {sentence}." for sentence in found]

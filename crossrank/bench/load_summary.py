@@ -4,13 +4,12 @@ from collections import Counter
 
 import numpy as np
 
-from crossrank.bench.load_result import Generator, LoadResult, Samples
+from crossrank.bench.load_result import BUSY_CORE, Generator, LoadResult, Samples
 from crossrank.bench.outcomes import Load
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
-# A generator that is so much of a core busy, or late by so much of the median latency, measures itself too.
-_BUSY_CORE = 0.9
+# A generator that is late by so much of the median latency measures itself too.
 _LATE_SHARE = 0.1
 
 
@@ -25,7 +24,7 @@ def summarise(load: Load, settings: dict[str, str | float], objective_seconds: f
     answered = [outcome for outcome in load.outcomes if outcome.status == "OK"]
     latencies = np.array([outcome.latency for outcome in answered])
     seconds, sending = max(load.seconds, 1e-9), max(load.sending, 1e-9)
-    parts = sorted({part for outcome in answered for part in outcome.server})
+    parts = dict.fromkeys(part for outcome in answered for part in outcome.server)
     in_time = sum(objective_seconds is None or latency <= objective_seconds for latency in latencies)
     late = _p99([outcome.late for outcome in load.outcomes]) + _p99(load.lags)
     busy = load.cpu_seconds / sending
@@ -52,7 +51,7 @@ def summarise(load: Load, settings: dict[str, str | float], objective_seconds: f
             cpu_ms_per_call=1000 * load.cpu_seconds / max(1, len(load.outcomes)),
             cores=busy,
             late_p99_ms=1000 * late,
-            kept_up=busy <= _BUSY_CORE and (not answered or late <= _LATE_SHARE * float(np.median(latencies))),
+            kept_up=busy <= BUSY_CORE and (not answered or late <= _LATE_SHARE * float(np.median(latencies))),
         ),
         samples=Samples(
             due=[outcome.due for outcome in load.outcomes],

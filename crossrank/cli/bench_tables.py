@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from crossrank.cli.output import print_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from crossrank.bench.compare import Change
     from crossrank.bench.result import Result
@@ -57,7 +57,7 @@ def _show_speeds(result: "Result", title: str) -> None:
             f"{speed.ratio}" + (f" of {speed.baseline}" if speed.baseline != result.speeds[0].name else ""),
             "" if speed.kendall_tau is None else f"{speed.kendall_tau:.3f}",
             "" if speed.top_1 is None else f"{speed.top_1:.2f}",
-            ", ".join(f"{data} {loss:+.4f}" for data, loss in speed.loss.items()),
+            _losses(speed.loss),
         )
         for speed in result.speeds
     ]
@@ -92,18 +92,18 @@ def _show_loads(result: "Result", title: str) -> None:
     rows = [
         (
             load.label,
-            f"{load.goodput:.2f}",
+            str(load.calls),
+            f"{load.goodput:.3g}",
             f"{load.pairs_per_second:.0f}",
             *(f"{load.latency_ms[name]:.0f}" if name in load.latency_ms else "" for name in percentiles),
-            *(f"{load.server_ms[part]:.1f}" if part in load.server_ms else "" for part in parts),
-            ", ".join(f"{status} {count}" for status, count in load.statuses.items()),
-            f"{load.generator.cpu_ms_per_call:.2f}, {load.generator.cores:.0%}",
+            *([" + ".join(f"{load.server_ms.get(part, 0):.0f}" for part in parts)] if parts else []),
+            f"{load.generator.cpu_ms_per_call:.2f} ({load.generator.cores:.0%})",
         )
         for load in result.loads
     ]
-    columns = ("load", "answered/s", "pairs/s", *(f"{name} ms" for name in percentiles))
-    columns += (*(f"{part} ms" for part in parts), "ended", "generator: CPU ms a call, of a core")
-    print_table(title, columns, rows)
+    columns = ("load", "calls", "answered/s", "pairs/s", *percentiles)
+    columns += (*([" + ".join(parts)] if parts else []), "generator's CPU a call (of a core)")
+    print_table(f"{title}; latencies in ms from when a call was due", columns, rows)
     for load in result.loads:
         for sentence in load.caveats():
             print(sentence)
@@ -131,7 +131,12 @@ def _show_quality(result: "Result", title: str) -> None:
 
 def _show_sizing(result: "Result") -> None:
     rows = [
-        (size.variant, "none" if size.replicas is None else str(size.replicas), size.arithmetic)
+        (
+            size.variant,
+            "none" if size.replicas is None else str(size.replicas),
+            size.arithmetic,
+            _losses(size.loss),
+        )
         for size in result.sizing
     ]
     print_table(
@@ -140,3 +145,7 @@ def _show_sizing(result: "Result") -> None:
         ("variant", "replicas", "how", "nDCG@10 less PyTorch's"),
         rows,
     )
+
+
+def _losses(loss: "Mapping[str, float]") -> str:
+    return ", ".join(f"{data} {value:+.4f}" for data, value in loss.items())

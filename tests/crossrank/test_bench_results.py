@@ -20,6 +20,7 @@ from crossrank.bench.plot import pareto_front
 from crossrank.bench.report import write_report, write_result
 from crossrank.bench.result import Quality, Result, Speed, new_result, read_result
 from crossrank.bench.size import replicas_for
+from crossrank.cli.bench_tables import show_result
 from serve.errors import UsageError
 from tests.conftest import HELDOUT
 
@@ -170,6 +171,13 @@ def test_replicas_carry_the_load_with_a_fifth_to_spare(rate: float, highest: flo
     assert sizing.replicas * 0.8 * highest >= rate * (1 - 1e-9)
     assert (sizing.replicas - 1) * 0.8 * highest < rate
     assert replicas_for("fp32", rate, 0.0).replicas is None
+
+
+def test_the_printed_table_says_what_a_variant_loses(capsys: pytest.CaptureFixture[str]) -> None:
+    sizing = replicas_for("qint8", 100, 10, loss={"wikiqa": -0.0042})
+    settings = {"rate": 100.0, "documents": 50, "objective": "p99=1s"}
+    show_result(new_result("size", settings, sizing=[sizing]))
+    assert "wikiqa -0.0042" in capsys.readouterr().out
 
 
 def test_on_the_front_nothing_is_both_faster_and_better() -> None:
