@@ -52,7 +52,7 @@ class EngineOptions:
         alternations: turns that count.
         seconds: of each measurement under load.
         load: whether the server is put under load.
-        servers: URLs of other servers' `/rerank`, with the same weights, to measure beside ours.
+        servers: NAME=URL of other servers' `/rerank`, with the same weights, to measure beside ours.
         seed: of the texts and the times.
     """
 
@@ -91,7 +91,7 @@ def bench_engine(options: EngineOptions, progress: Callable[[str], None] = lambd
         contestants = torch | _peers(ranker, cpu) | {f"crossrank {v.name}": in_process(opened[v.file]) for v in cpu}
         peers, failed = stack.enter_context(installed_peers(ranker, cpu[0].file))
         contestants |= peers
-        contestants |= dict(stack.enter_context(running_peer(url)) for url in options.servers)
+        contestants |= dict(stack.enter_context(running_peer(peer)) for peer in options.servers)
         contestants[f"crossrank {served.variant.name} over gRPC"] = over_grpc(client)
         entries = {name: Entry(contestant) for name, contestant in contestants.items()}
         turns = alternate(entries, calls, options.alternations, progress)

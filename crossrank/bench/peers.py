@@ -57,12 +57,18 @@ def installed_peers(ranker: Ranker, file: str) -> Iterator[tuple[dict[str, Conte
 
 
 @contextmanager
-def running_peer(url: str) -> Iterator[tuple[str, Contestant]]:
+def running_peer(server: str) -> Iterator[tuple[str, Contestant]]:
     """A server with an HTTP `/rerank`, such as Infinity or text-embeddings-inference; its name and the contestant.
+
+    Args:
+        server: "NAME=URL", or the URL alone.
 
     Raises:
         UsageError, CrossrankError: as `open_target` raises them.
     """
+    name, named, url = server.partition("=")
+    if not named or "://" in name:
+        name, url = f"server at {urlsplit(server).netloc}", server
     # Its loop runs between the calls too, to see that the server has closed a connection.
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -78,10 +84,10 @@ def running_peer(url: str) -> Iterator[tuple[str, Contestant]]:
         def score(call: RankCall) -> Scores:
             answer = wait_for(target.send(target.serialise(call), _LONGEST_CALL))
             if answer.status != "OK":
-                raise CrossrankError(f"{url}: a call ended with {answer.status}")
+                raise CrossrankError(f"{name}: a call ended with {answer.status}")
             return answer.scores()
 
-        yield f"server at {urlsplit(url).netloc}", score
+        yield name, score
     finally:
         wait_for(stack.aclose())
         loop.call_soon_threadsafe(loop.stop)

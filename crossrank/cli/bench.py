@@ -51,7 +51,7 @@ def engine(
     seconds: Annotated[float, typer.Option(min=1, help="Length of each measurement under load.")] = 20.0,
     load: Annotated[bool, typer.Option(help="Also put the server under load.")] = True,
     server: Annotated[
-        list[str] | None, typer.Option(help="URL of another server's /rerank with the same weights; repeatable.")
+        list[str] | None, typer.Option(help="NAME=URL of another server's /rerank with the same weights; repeatable.")
     ] = None,
     seed: Seed = 0,
     out: Out = None,

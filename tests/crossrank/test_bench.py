@@ -74,16 +74,16 @@ def test_products_count_the_last_layer_for_the_first_token() -> None:
     assert shape.products([3]) == 3 * 2 * 2 * 4 + 2 * (2 * 4 + 2 * 16) + 4 * 3 * 2
 
 
-@pytest.mark.parametrize("documents", ["documents", "texts"])
-def test_a_server_with_http_is_a_contestant(documents: str) -> None:
+@pytest.mark.parametrize(("documents", "given"), [("documents", ""), ("texts", "another engine=")])
+def test_a_server_with_http_is_a_contestant(documents: str, given: str) -> None:
     calls = [RankCall("what", ["a", "bbb", "cc"]), RankCall("why", ["dddd", "e"])]
     behaviour = Behaviour(documents)
-    with reranking_server(behaviour) as address, running_peer(address) as (name, contestant):
+    with reranking_server(behaviour) as address, running_peer(f"{given}{address}") as (name, contestant):
         turns = alternate({name: Entry(contestant)}, calls, 2)
         behaviour.status = 503
         with pytest.raises(CrossrankError, match="a call ended with HTTP 503"):
             contestant(calls[0])
-    assert name == f"server at {address.removeprefix('http://')}"
+    assert name == (given.removesuffix("=") or f"server at {address.removeprefix('http://')}")
     assert len(turns.speeds[name]) == 2
     assert [part.tolist() for part in turns.scores[name]] == [[1.0, 3.0, 2.0], [4.0, 1.0]]
 
