@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 
 from crossrank.bench.load import Arrivals, Session, run_load
 from crossrank.bench.load_result import LoadResult
@@ -16,7 +17,8 @@ from serve.errors import CrossrankError, UsageError
 # What one measurement may send at most; a slip of the hand should not become an attack.
 _MOST_CALLS = 1_000_000
 _MOST_SECONDS = 3600.0
-# A search gives each rate as long as its percentile needs, within reason.
+# A search gives each rate as long as its percentile needs, within reason: so many calls that may miss it.
+_CALLS_BEYOND = 5
 _LONGEST_STEP = 60.0
 
 
@@ -102,12 +104,21 @@ async def find_highest_rate(
     if not first.goodput:
         raise CrossrankError(_none_answered([first]))
 
-    async def measure(rate: float) -> Load:
-        seconds = min(max(options.seconds, objective.calls / rate), _LONGEST_STEP)
-        progress(f"{rate:.3g} calls a second for {seconds:.0f} s")
-        return await _open(session, options, calls, rate, seconds)
+    # With one seed, calls that happen to come close together would come so at every rate, and decide the search.
+    seeds = count(options.seed)
 
-    return await highest_rate(measure, objective, first.goodput / 2, _MOST_CALLS / options.seconds)
+    async def measure(rate: float) -> Load:
+        seconds = min(max(options.seconds, _CALLS_BEYOND * objective.calls / rate), _LONGEST_STEP)
+        progress(f"{rate:.3g} calls a second for {seconds:.0f} s")
+        return await _open(session, options, calls, rate, seconds, next(seeds))
+
+    return await highest_rate(
+        measure,
+        objective,
+        first.goodput / 2,
+        least=objective.calls / _LONGEST_STEP,
+        most=_MOST_CALLS / options.seconds,
+    )
 
 
 def _none_answered(loads: Sequence[LoadResult]) -> str:
@@ -128,22 +139,24 @@ async def _measured(
         return [], None
     if options.objective:
         search = await find_highest_rate(session, options, options.objective, calls, progress)
-        return [({"calls a second": rate}, load) for rate, load in search.steps], search
+        return [({"calls/s": rate}, load) for rate, load in search.steps], search
     if options.rate:
         progress(f"{options.rate:g} calls a second for {options.seconds:g} s")
-        load = await _open(session, options, calls, options.rate, options.seconds)
-        return [({"calls a second": options.rate}, load)], None
+        load = await _open(session, options, calls, options.rate, options.seconds, options.seed)
+        return [({"calls/s": options.rate}, load)], None
     progress(f"{options.clients} clients for {options.seconds:g} s")
     load = await session.closed_loop(calls, clients=options.clients, seconds=options.seconds, deadline=options.deadline)
     return [({"clients": options.clients}, load)], None
 
 
-async def _open(session: Session, options: LoadOptions, calls: list[RankCall], rate: float, seconds: float) -> Load:
+async def _open(
+    session: Session, options: LoadOptions, calls: list[RankCall], rate: float, seconds: float, seed: int
+) -> Load:
     return await session.open_loop(
         calls,
         rate=rate,
         seconds=seconds,
         deadline=options.deadline,
-        seed=options.seed,
+        seed=seed,
         arrivals=options.arrivals,
     )

@@ -66,7 +66,7 @@ class Search:
     Attributes:
         rate: highest one in calls a second that was seen to meet the objective; 0 where none did.
         steps: every measurement, in order.
-        limit: why it may be more than that; empty where a rate little above it missed the objective.
+        limit: what ended the search; empty where a rate little above it missed the objective.
     """
 
     rate: float
@@ -75,7 +75,12 @@ class Search:
 
 
 async def highest_rate(
-    measure: Callable[[float], Awaitable[Load]], objective: Objective, first: float, most: float = math.inf
+    measure: Callable[[float], Awaitable[Load]],
+    objective: Objective,
+    first: float,
+    *,
+    least: float = 0.0,
+    most: float = math.inf,
 ) -> Search:
     """Doubles the rate until the objective is missed, or halves it until it is met, then bisects.
 
@@ -83,10 +88,11 @@ async def highest_rate(
         measure: puts a load of a rate in calls a second on the server.
         objective: what must be met.
         first: rate to begin with.
-        most: rate that is never exceeded.
+        least: rate below which none is tried.
+        most: rate above which none is tried.
     """
     met, missed, limit = 0.0, math.inf, f"the search ended after {_MOST_STEPS} measurements"
-    rate = min(first, most)
+    rate = max(min(first, most), least)
     steps: list[tuple[float, Load]] = []
     while len(steps) < _MOST_STEPS:
         load = await measure(rate)
@@ -102,10 +108,13 @@ async def highest_rate(
                 break
         else:
             missed = rate
+            if rate <= least:
+                limit = "no lower rate was tried"
+                break
         if math.isinf(missed):
             rate = min(2 * rate, most)
         elif met == 0:
-            rate /= 2
+            rate = max(rate / 2, least)
         elif missed / met <= 1 + PRECISION:
             limit = ""
             break

@@ -25,7 +25,7 @@ def pictures_of(result: Result) -> Iterator[tuple[str, str, Draw]]:
         gist = "; ".join(f"{speed.name} {speed.ratio}" for speed in speeds)
         yield (
             "speed",
-            f"Pairs a second to {speeds[0].name}'s, with 95% intervals: {gist}.",
+            f"Pairs a second to {speeds[0].name}'s, with {speeds[0].ratio.level:.0%} intervals: {gist}.",
             lambda path: plot_speeds(result, path),
         )
     loads = [load for load in result.loads if load.latency_ms]

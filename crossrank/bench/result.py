@@ -176,7 +176,8 @@ class Result(Record):
         """The highest rate, and why it may be more."""
         objective = self.settings["objective"]
         if not self.highest_rate:
-            return f"No rate that was tried is within {objective}."
+            why = f"; {self.rate_limit}" if self.rate_limit else ""
+            return f"No rate that was tried is within {objective}{why}."
         more = f"; perhaps more, since {self.rate_limit}" if self.rate_limit else ""
         return f"Highest rate within {objective}: {self.highest_rate:.3g} calls a second{more}."
 

@@ -68,7 +68,7 @@ def bench_size(options: SizeOptions, progress: Callable[[str], None] = lambda st
                 partial(_search, options=options, calls=calls, target=server.target, progress=progress),
             )
         loads.extend(
-            summarise(load, {"variant": variant.name, "calls a second": rate}, options.objective.seconds)
+            summarise(load, {"variant": variant.name, "calls/s": rate}, options.objective.seconds)
             for rate, load in search.steps
         )
         if search.limit == STOPPED:

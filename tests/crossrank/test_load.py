@@ -125,7 +125,7 @@ def test_the_rate_that_a_server_carries_is_found() -> None:
         result = bench_load(options)
     assert result.highest_rate
     assert 20 < result.highest_rate < 50 * (1 + 0.1 / 1.8)
-    met = [load for load in result.loads if load.settings["calls a second"] == result.highest_rate]
+    met = [load for load in result.loads if load.settings["calls/s"] == result.highest_rate]
     assert met[0].latency_ms["p90"] <= 100
 
 

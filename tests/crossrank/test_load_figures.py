@@ -116,6 +116,10 @@ def test_the_highest_rate_is_found(capacity: float, first: float) -> None:
 def test_no_rate_may_do_and_a_search_that_is_stopped_ends() -> None:
     found = search(0.0, 8.0)
     assert (found.rate, [rate for rate, _ in found.steps][:3]) == (0.0, [8.0, 4.0, 2.0])
+    found = search(0.0, 8.0, least=3.0)
+    assert [rate for rate, _ in found.steps] == [8.0, 4.0, 3.0]
+    assert (found.rate, found.limit) == (0.0, "no lower rate was tried")
+    assert search(3.2, 1.0, least=3.0).rate == 3.0
 
     async def stopped(rate: float) -> Load:
         return Load(outcomes(0.1), cut_short=STOPPED)
