@@ -7,21 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from export.reference import standard_library_functions
 from judgements.bm25 import BM25
 from judgements.judged_set import is_judged_set, read_judged_set
 from judgements.text_files import json_records
 from serve.errors import UsageError
+from serve.hub import DEFAULT_RANKER
 
 PASSAGES = "passages"
 
-# Passages as search systems keep them, about 84 tokens on average with their query. Log-normal, in words.
-_MEAN_WORDS = 62
+# Passages as search systems keep them, about 84 tokens on average with their query. Log-normal, in pieces between
+# blanks, which of code's indentation are many.
+_MEAN_PIECES = 62
 _SPREAD = 0.7
-_MOST_WORDS = 300
+_MOST_PIECES = 300
 
-_FIXED = re.compile(r"fixed-(?P<words>[1-9]\d{0,4})")
+# First line of the docstring, and source.
+_Functions = list[tuple[str, str]]
+
+_FIXED = re.compile(r"fixed-(?P<tokens>[1-9]\d{0,4})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +42,9 @@ def workload_calls(name: str, count: int, documents: int, seed: int) -> list[Ran
     """Calls of a workload.
 
     Args:
-        name: "passages", whose lengths spread widely; "fixed-N", N words each; a .jsonl file of {"query", "documents"};
-            or a directory, a judged set, whose candidates are taken, or BM25's best where it has none.
+        name: "passages", whose lengths spread widely; "fixed-N", N tokens each by the default ranker's tokenizer; a
+            .jsonl file of {"query", "documents"}; or a directory, a judged set, whose candidates are taken, or BM25's
+            best where it has none.
         count: how many at most; a user's own calls are drawn by seed where there are more.
         documents: of each call, at most.
         seed: of all draws.
@@ -50,15 +57,14 @@ def workload_calls(name: str, count: int, documents: int, seed: int) -> list[Ran
     if name == PASSAGES:
         return rank_calls(count, documents, seed)
     if fixed := _FIXED.fullmatch(name):
-        words = int(fixed["words"])
-        return _drawn(count, documents, seed, lambda _: words)
+        return _fixed_calls(count, documents, seed, int(fixed["tokens"]))
     if is_judged_set(path):
         calls = list(_judged_calls(path, documents))
     elif path.suffix == ".jsonl" and path.is_file():
         calls = [RankCall(call.query, call.documents[:documents]) for call in _file_calls(path)]
     else:
         raise UsageError(
-            f"workload {name}: give {PASSAGES}, fixed-N for N words a document, a .jsonl file of queries and their "
+            f"workload {name}: give {PASSAGES}, fixed-N for N tokens a document, a .jsonl file of queries and their "
             "documents, or a judged set's directory"
         )
     if not calls:
@@ -86,30 +92,49 @@ def rank_calls(count: int, documents: int, seed: int) -> list[RankCall]:
         seed: of all draws.
     """
 
-    def words(draw: np.random.Generator) -> int:
-        return max(1, min(_MOST_WORDS, int(draw.lognormal(np.log(_MEAN_WORDS) - _SPREAD**2 / 2, _SPREAD))))
+    def passage(functions: _Functions, place: int, draw: np.random.Generator) -> str:
+        pieces = int(draw.lognormal(np.log(_MEAN_PIECES) - _SPREAD**2 / 2, _SPREAD))
+        return _passage(functions, place, max(1, min(_MOST_PIECES, pieces)))
 
-    return _drawn(count, documents, seed, words)
+    return _drawn(count, documents, seed, passage)
 
 
-def _drawn(count: int, documents: int, seed: int, words: Callable[[np.random.Generator], int]) -> list[RankCall]:
+def _fixed_calls(count: int, documents: int, seed: int, tokens: int) -> list[RankCall]:
+    tokenizer = Tokenizer.from_file(str(DEFAULT_RANKER / "tokenizer.json"))
+    tokenizer.no_truncation()
+
+    def passage(functions: _Functions, place: int, draw: np.random.Generator) -> str:
+        pieces = tokens
+        while True:
+            text = _passage(functions, place, pieces)
+            ends = tokenizer.encode(text, add_special_tokens=False).offsets
+            if len(ends) >= tokens:
+                return text[: ends[tokens - 1][1]]
+            pieces *= 2
+
+    return _drawn(count, documents, seed, passage)
+
+
+def _drawn(
+    count: int, documents: int, seed: int, passage: Callable[[_Functions, int, np.random.Generator], str]
+) -> list[RankCall]:
     functions = standard_library_functions()
     draw, choose = np.random.default_rng(seed), random.Random(seed)
     calls = []
     for number in range(count):
         query = f"{choose.choice(functions)[0]} ({seed}.{number})"
-        calls.append(RankCall(query, [_passage(functions, choose, words(draw)) for _ in range(documents)]))
+        texts = [passage(functions, choose.randrange(len(functions)), draw) for _ in range(documents)]
+        calls.append(RankCall(query, texts))
     return calls
 
 
-def _passage(functions: list[tuple[str, str]], choose: random.Random, words: int) -> str:
-    """So many words from one function on."""
-    place = choose.randrange(len(functions))
+def _passage(functions: _Functions, place: int, pieces: int) -> str:
+    """So many pieces from one function on."""
     found: list[str] = []
-    while len(found) < words:
+    while len(found) < pieces:
         found.extend(functions[place % len(functions)][1].split(" "))
         place += 1
-    return " ".join(found[:words])
+    return " ".join(found[:pieces])
 
 
 def _file_calls(path: Path) -> Iterator[RankCall]:

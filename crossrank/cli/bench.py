@@ -20,7 +20,7 @@ AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the resul
 Ranker: TypeAlias = Annotated[Path, typer.Argument(help="A ranker's directory.")]
 Seed: TypeAlias = Annotated[int, typer.Option(help="Of texts and times.")]
 Workload: TypeAlias = Annotated[
-    str, typer.Option(help="passages, fixed-N (words), a .jsonl of query and documents, or a judged set.")
+    str, typer.Option(help="passages, fixed-N (tokens), a .jsonl of query and documents, or a judged set.")
 ]
 Variants: TypeAlias = Annotated[list[str] | None, typer.Option("--variant", help="Repeatable. Default: all.")]
 

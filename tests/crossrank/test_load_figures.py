@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from crossrank.bench.load import due_times
 from crossrank.bench.load_summary import summarise
@@ -16,6 +17,7 @@ from crossrank.bench.outcomes import STOPPED, Load, Outcome
 from crossrank.bench.workload import RankCall, workload_calls
 from judgements.errors import JudgementsError
 from serve.errors import UsageError
+from serve.hub import DEFAULT_RANKER
 from tests.conftest import HELDOUT
 
 
@@ -137,7 +139,12 @@ def test_where_nothing_was_answered_there_is_no_latency() -> None:
 def test_workloads(tmp_path: Path) -> None:
     fixed = workload_calls("fixed-7", 3, 4, seed=1)
     assert [len(call.documents) for call in fixed] == [4, 4, 4]
-    assert {len(text.split(" ")) for call in fixed for text in call.documents} == {7}
+    tokenizer = Tokenizer.from_file(str(DEFAULT_RANKER / "tokenizer.json"))
+    tokenizer.no_truncation()
+    lengths = {len(tokenizer.encode(text, add_special_tokens=False)) for call in fixed for text in call.documents}
+    assert lengths == {7}
+    [long] = workload_calls("fixed-3000", 1, 1, seed=1)
+    assert len(tokenizer.encode(long.documents[0], add_special_tokens=False)) == 3000
     judged = workload_calls(str(HELDOUT), 5, 6, seed=1)
     assert [len(call.documents) for call in judged] == [6] * 5
     assert judged == workload_calls(str(HELDOUT), 5, 6, seed=1) != workload_calls(str(HELDOUT), 5, 6, seed=2)
