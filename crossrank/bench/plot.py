@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from crossrank.bench.load_result import LoadResult
 from crossrank.bench.result import Result
@@ -59,20 +60,22 @@ def plot_speeds(result: Result, path: Path) -> None:
 
 
 def plot_latency_by_load(result: Result, loads: list[LoadResult], path: Path) -> None:
-    """Draws p50 and p99 over the answered rate, a colour for each variant where there are several."""
+    """Draws percentiles over the rate that was sent, or that closed loops reached; a colour for each variant."""
     figure, axes = _one_plot(4)
     groups: dict[str, list[LoadResult]] = {}
     for load in loads:
         groups.setdefault(str(load.settings.get("variant", "")), []).append(load)
     for (name, group), colour in zip(groups.items(), _COLOURS * len(groups), strict=False):
-        ordered = sorted(group, key=lambda load: load.goodput)
-        rates = [load.goodput for load in ordered]
+        ordered = sorted(group, key=_rate)
+        rates = [_rate(load) for load in ordered]
         for percentile, style in (("p50", "o-"), ("p95", "s--"), ("p99", "^:")):
             if not any(percentile in load.latency_ms for load in ordered):
                 continue
             values = [load.latency_ms.get(percentile, np.nan) for load in ordered]
             axes.plot(rates, values, style, color=colour, label=f"{name} {percentile}".strip())
-    axes.set(xlabel="calls answered a second", ylabel="latency, ms", yscale="log")
+    axes.set(xlabel="calls a second", ylabel="latency, ms", yscale="log")
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(ScalarFormatter())
     if objective := result.settings.get("objective"):
         axes.axhline(float(str(objective).partition("=")[2].removesuffix("ms")), color=_GREY, linewidth=1)
         axes.set_title(f"objective {objective}")
@@ -124,6 +127,11 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
         if not front or quality > front[-1][1]:
             front.append((speed, quality))
     return front
+
+
+def _rate(load: LoadResult) -> float:
+    """Of an open loop the one that was sent: beyond its capacity a server answers fewer in time, not more."""
+    return float(load.settings.get("calls/s", load.goodput))
 
 
 def _one_plot(height: float) -> tuple[Figure, Axes]:
