@@ -15,6 +15,7 @@ from crossrank.bench.result import Result
 # Okabe and Ito's palette, which stays distinct for the colour-blind.
 _BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#8c8c8c"
 _COLOURS = (_BLUE, _ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#e69f00", _GREY)
+_MARKERS = "osD^vP"
 _DPI = 120
 
 Draw = Callable[[Path], None]
@@ -105,18 +106,28 @@ def plot_latency(loads: list[LoadResult], path: Path) -> None:
 def plot_quality(result: Result, path: Path) -> None:
     """Draws nDCG@10 over pairs a second, a panel for each set; up and to the right is better."""
     sets = list(dict.fromkeys(point.data for point in result.quality))
-    figure = Figure(figsize=(4.5 * len(sets), 4), layout="constrained")
+    variants = list(dict.fromkeys(point.variant for point in result.quality))
+    settings = list(dict.fromkeys((point.max_length, point.long_documents) for point in result.quality))
+    figure = Figure(figsize=(4.5 * len(sets) + 2.5, 4), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, data in zip(np.ravel(figure.subplots(1, len(sets))), sets, strict=True):
+    panels = np.ravel(figure.subplots(1, len(sets)))
+    for axes, data in zip(panels, sets, strict=True):
         points = [point for point in result.quality if point.data == data]
-        for point, colour in zip(points, _COLOURS * len(points), strict=False):
+        for point in points:
             gap = point.ndcg_difference
-            error = [[gap.value - gap.low], [gap.high - gap.value]] if gap else None
-            axes.errorbar(point.pairs_per_second, point.ndcg_10, yerr=error, fmt="o", color=colour, label=point.label)
+            axes.errorbar(
+                point.pairs_per_second,
+                point.ndcg_10,
+                yerr=[[gap.value - gap.low], [gap.high - gap.value]] if gap else None,
+                fmt=_MARKERS[settings.index((point.max_length, point.long_documents)) % len(_MARKERS)],
+                color=_COLOURS[variants.index(point.variant) % len(_COLOURS)],
+                label=point.label,
+                elinewidth=1,
+            )
         front = pareto_front([(point.pairs_per_second, point.ndcg_10) for point in points])
         axes.plot(*zip(*front, strict=True), color=_GREY, linewidth=1, zorder=0, label="best of its speed")
         axes.set(title=data, xlabel="documents ordered a second", ylabel="nDCG@10", xlim=(0, None))
-        axes.legend(fontsize=7)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=7)
     figure.savefig(path, dpi=_DPI)
 
 
