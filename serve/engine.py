@@ -58,10 +58,11 @@ class Engine:
             async with asyncio.timeout(seconds):
                 try:
                     encoded = await self._tokenize(work, deadline)
+                    # Before it is submitted: from then on its time is the queue's.
+                    tokenize = time.monotonic() - started
                     call = self.scorer.scheduler.submit(encoded, deadline=deadline)
                 finally:
                     self._admission.arrived(predicted)
-                tokenize = time.monotonic() - started
                 self._learn(work, encoded)
                 await asyncio.wrap_future(call.logits)
         except (TimeoutError, asyncio.CancelledError) as error:

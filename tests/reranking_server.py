@@ -21,6 +21,7 @@ class Behaviour:
         status: of its answers to calls of more than one document.
         delay: seconds that each answer takes.
         one_at_a_time: whether a call waits for those before it.
+        silent: whether its answers hold no scores.
         queries: that it answered.
     """
 
@@ -30,6 +31,7 @@ class Behaviour:
     status: int = 200
     delay: float = 0.0
     one_at_a_time: bool = False
+    silent: bool = False
     queries: list[str] = field(default_factory=list)
 
 
@@ -59,6 +61,8 @@ def reranking_server(behaviour: Behaviour) -> Iterator[str]:
             ({"index": place, score: float(len(text))} for place, text in enumerate(documents)),
             key=lambda entry: -entry[score],
         )
+        if behaviour.silent:
+            entries = []
         body = entries if behaviour.documents == "texts" else {"results": entries}
         return web.json_response(body, status=status)
 

@@ -47,7 +47,10 @@ def steadiness(server: Server, calls: Sequence[RankCall], pairs_per_second: floa
         lambda session: session.open_loop(calls, rate=rate, seconds=seconds, deadline=_LONG_DEADLINE, seed=1),
     )
     outcomes = _ended(load)
-    p50, p99 = np.percentile([outcome.latency for outcome in outcomes if outcome.status == "OK"], [50, 99])
+    answered = [outcome.latency for outcome in outcomes if outcome.status == "OK"]
+    if not answered:
+        raise CrossrankError("the server answered no call at 70% of its capacity")
+    p50, p99 = np.percentile(answered, [50, 99])
     return Check(
         name="p99 over p50 at 70% of capacity",
         value=float(p99 / p50),

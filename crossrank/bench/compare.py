@@ -8,13 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossrank.bench.load_result import LoadResult
-from crossrank.bench.objective import PRECISION
 from crossrank.bench.result import Estimate, Result
 from judgements.significance import paired_bootstrap
 from serve.errors import UsageError
 
 _RESAMPLES = 1000
 _SLICES = 10
+# Of fewer slices or queries an interval says little, and of an interval with less behind it than this too.
+_FEWEST, _LOWEST_LEVEL = 5, 0.9
+# Of two searches on one queue, simulated with 20 seconds and more for each rate, 95% end less than 1.2 times 1.2 apart.
+_SEARCH_SPREAD = 1.2
 # What differs in every run, or may well be what is compared.
 _MAY_DIFFER = ("target", "servers", "ranker", "model", "version")
 
@@ -40,8 +43,8 @@ class Change:
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the interval leaves out that nothing changed."""
-        return self.change.low > self.none or self.change.high < self.none
+        """Whether the interval leaves out that nothing changed, and has enough behind it to say so."""
+        return self.change.level >= _LOWEST_LEVEL and not self.change.low <= self.none <= self.change.high
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
@@ -60,9 +63,10 @@ def compare_results(before: Result, after: Result) -> tuple[list[Change], list[s
     if before.benchmark != after.benchmark:
         raise UsageError(f"one is a result of bench {before.benchmark}, the other of bench {after.benchmark}")
     changes = [*_speeds(before, after), *_loads(before, after), *_rates(before, after), *_quality(before, after)]
-    if not changes:
+    rates = list(_rates_apart(before, after))
+    if not changes and not rates:
         raise UsageError("the two results have nothing in common to compare")
-    return changes, [*_unlike(before, after), *_alone(before, after)]
+    return changes, [*_unlike(before, after), *rates, *_alone(before, after)]
 
 
 def _unlike(before: Result, after: Result) -> Iterator[str]:
@@ -77,10 +81,17 @@ def _unlike(before: Result, after: Result) -> Iterator[str]:
 
 def _alone(before: Result, after: Result) -> Iterator[str]:
     for result, other, when in ((before, after, "before"), (after, before, "after")):
-        names = {speed.name for speed in other.speeds} | {point.label for point in other.quality}
-        for name in dict.fromkeys([speed.name for speed in result.speeds] + [point.label for point in result.quality]):
+        names = _names(other)
+        for name in dict.fromkeys(_names(result)):
             if name not in names:
                 yield f"only {when}: {name}"
+
+
+def _names(result: Result) -> list[str]:
+    """Of what was measured; a search's loads differ every time."""
+    loads = [] if result.sizing or result.highest_rate is not None else [load.label for load in result.loads]
+    sizings = [sizing.variant for sizing in result.sizing]
+    return [speed.name for speed in result.speeds] + loads + [point.label for point in result.quality] + sizings
 
 
 def _speeds(before: Result, after: Result) -> Iterator[Change]:
@@ -108,15 +119,31 @@ def _loads(before: Result, after: Result) -> Iterator[Change]:
 
 def _rates(before: Result, after: Result) -> Iterator[Change]:
     """Highest rates, which a search knows to some precision only."""
-    rates: list[dict[str, float]] = []
-    for result in (before, after):
-        found = {sizing.variant: sizing.highest_rate for sizing in result.sizing}
-        rates.append(found if result.highest_rate is None else {"": result.highest_rate})
-    for name, old in rates[0].items():
-        new = rates[1].get(name)
-        if old and new:
-            known = [Estimate(value=rate, low=rate, high=rate * (1 + PRECISION)) for rate in (old, new)]
-            yield _ratio(f"{name} highest rate within the objective, calls/s".strip(), *known)
+    old, new = _highest_rates(before), _highest_rates(after)
+    for name in old.keys() & new.keys():
+        if old[name] and new[name] and not before.rate_limit and not after.rate_limit:
+            known = [
+                Estimate(value=rate, low=rate / _SEARCH_SPREAD, high=rate * _SEARCH_SPREAD)
+                for rate in (old[name], new[name])
+            ]
+            yield _ratio(name, *known)
+
+
+def _rates_apart(before: Result, after: Result) -> Iterator[str]:
+    """Highest rates that have no ratio."""
+    old, new = _highest_rates(before), _highest_rates(after)
+    for name in old.keys() & new.keys():
+        if bool(old[name]) != bool(new[name]):
+            yield f"{name}: {old[name]:.3g} before, {new[name]:.3g} after, where 0 is that no rate met it"
+        elif limit := before.rate_limit or after.rate_limit:
+            yield f"{name}: not compared, since a search did not come to its end ({limit})"
+
+
+def _highest_rates(result: Result) -> dict[str, float]:
+    found = {f"{sizing.variant} ": sizing.highest_rate for sizing in result.sizing}
+    if result.highest_rate is not None:
+        found[""] = result.highest_rate
+    return {f"{name}highest rate within the objective, calls/s": rate for name, rate in found.items()}
 
 
 def _quality(before: Result, after: Result) -> Iterator[Change]:
@@ -125,7 +152,8 @@ def _quality(before: Result, after: Result) -> Iterator[Change]:
         new = found.get((old.label, old.data))
         if new is not None and new.per_query.keys() == old.per_query.keys():
             gap = paired_bootstrap(new.per_query, old.per_query)
-            change = Estimate(value=gap.mean, low=gap.low, high=gap.high, level=gap.level)
+            level = gap.level if len(new.per_query) >= _FEWEST else 0.0
+            change = Estimate(value=gap.mean, low=gap.low, high=gap.high, level=level)
             yield Change(f"{old.label}, {old.data}: nDCG@10", old.ndcg_10, new.ndcg_10, change, 0.0)
 
 
@@ -153,7 +181,8 @@ def _share(what: str, before: LoadResult, after: LoadResult) -> Change:
     gaps = [float(np.mean(_resampled(parts[1], draw)) - np.mean(_resampled(parts[0], draw))) for _ in range(_RESAMPLES)]
     first, second = (float(values.mean()) for values in answered)
     low, high = np.percentile(gaps, [2.5, 97.5])
-    return Change(what, first, second, Estimate(value=second - first, low=float(low), high=float(high)), 0.0)
+    change = Estimate(value=second - first, low=float(low), high=float(high), level=_level(*parts))
+    return Change(what, first, second, change, 0.0)
 
 
 def _slices(load: LoadResult) -> list[_Sample]:
@@ -179,7 +208,12 @@ def _percentiles(before: list[_Sample], after: list[_Sample], percentile: float,
         for _ in range(_RESAMPLES)
     ]
     low, high = np.percentile(ratios, [2.5, 97.5])
-    return Estimate(value=value, low=float(low), high=float(high))
+    return Estimate(value=value, low=float(low), high=float(high), level=_level(before, after))
+
+
+def _level(before: list[_Sample], after: list[_Sample]) -> float:
+    """Of an interval from resampled slices of time."""
+    return 0.95 if min(len(before), len(after)) >= _FEWEST else 0.0
 
 
 def _resampled(parts: list[_Sample], draw: np.random.Generator) -> _Sample:

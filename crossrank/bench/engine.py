@@ -1,6 +1,6 @@
 """`crossrank bench engine`: our scorer and our server beside sentence-transformers and bare ONNX Runtime."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,14 +19,15 @@ from crossrank.bench.contestants import (
     scorers,
     sentence_transformers,
 )
-from crossrank.bench.matmul import matmul_rate, shape_of
-from crossrank.bench.peers import installed_peers, running_peer
+from crossrank.bench.matmul import matmul_shares
+from crossrank.bench.peers import installed_peers, named_server, running_peer
 from crossrank.bench.result import Check, Result, Speed, new_result
 from crossrank.bench.server import Server, running_server
 from crossrank.bench.variants import chosen_variants, loss_of
 from crossrank.bench.workload import PASSAGES, RankCall, describe, rank_calls, workload_calls
 from crossrank.client import RankClient
 from judgements.metrics import kendall_tau, top_k_overlap
+from serve.errors import CrossrankError, UsageError
 from serve.machine import usable_cores
 from serve.manifest import Variant
 from serve.ranker import Ranker, open_ranker
@@ -76,12 +77,17 @@ def bench_engine(options: EngineOptions, progress: Callable[[str], None] = lambd
         UsageError, InvalidRanker: as `Scorer.open` raises them.
         KeyboardInterrupt: it was stopped before anything was measured.
     """
+    servers = dict(named_server(server) for server in options.servers)
+    if len(servers) < len(options.servers):
+        raise UsageError(f"servers {', '.join(options.servers)}: give each a name of its own")
     ranker = open_ranker(options.ranker)
     cpu = chosen_variants(ranker.manifest)
     calls = workload_calls(options.workload, options.calls, options.documents, options.seed)
     many = workload_calls(options.workload, _CONCURRENT, options.documents, options.seed + 100)
     progress("open the contestants")
     with ExitStack() as stack:
+        # First of all, since a server that is not there should not be found out after minutes.
+        running = {name: stack.enter_context(running_peer(name, url)) for name, url in servers.items()}
         opened = stack.enter_context(scorers(options.ranker, [variant.file for variant in cpu]))
         served = Scorer.open(options.ranker, variant=options.variant)
         stack.callback(served.close)
@@ -91,28 +97,41 @@ def bench_engine(options: EngineOptions, progress: Callable[[str], None] = lambd
         contestants = torch | _peers(ranker, cpu) | {f"crossrank {v.name}": in_process(opened[v.file]) for v in cpu}
         peers, failed = stack.enter_context(installed_peers(ranker, cpu[0].file))
         contestants |= peers
-        contestants |= dict(stack.enter_context(running_peer(peer)) for peer in options.servers)
         contestants[f"crossrank {served.variant.name} over gRPC"] = over_grpc(client)
+        losses = {name: _loss_by_name(name, cpu) for name in contestants}
+        if taken := contestants.keys() & running.keys():
+            raise UsageError(f"server {min(taken)}: another contestant has that name; give it one of its own")
+        contestants |= running
         entries = {name: Entry(contestant) for name, contestant in contestants.items()}
         turns = alternate(entries, calls, options.alternations, progress)
         failed |= turns.failed
-        speeds = _speeds(entries, turns, cpu)
+        speeds = _speeds(entries, turns, losses)
         concurrent = {
             f"crossrank {served.variant.name}, 8 at once": Entry(in_process(served), _CONCURRENT),
             f"crossrank {served.variant.name} over gRPC, 8 at once": Entry(over_grpc(client), _CONCURRENT),
         }
+        losses = {name: loss_of(served.variant) for name in concurrent}
         at_once: list[Speed] = []
         checks: list[Check] = []
         interrupted = turns.interrupted
-        if not interrupted:
-            try:
-                at_once = _speeds(concurrent, alternate(concurrent, many, options.alternations, progress), cpu)
-                progress("measure the machine's matrix products")
-                checks += [_wire(at_once), *_matmul_shares(options.ranker, opened, cpu, speeds, calls)]
-                if options.load:
-                    checks += _under_load(options, server, served.workers, progress)
-            except KeyboardInterrupt:
-                interrupted = True
+        # What was measured so far is kept, whatever happens to the rest.
+        try:
+            _go_on(turns)
+            both = alternate(concurrent, many, options.alternations, progress)
+            failed |= both.failed
+            at_once = _speeds(concurrent, both, losses)
+            _go_on(both)
+            if len(at_once) > 1:
+                checks.append(_wire(*at_once))
+            progress("measure the machine's matrix products")
+            checks += matmul_shares(options.ranker, opened, cpu, speeds, calls)
+            if options.load:
+                for check in _under_load(options, server, served.workers, progress):
+                    checks.append(check)
+        except KeyboardInterrupt:
+            interrupted = True
+        except CrossrankError as error:
+            failed["the server under load"] = str(error)
     return new_result(
         "engine",
         {
@@ -134,8 +153,9 @@ def bench_engine(options: EngineOptions, progress: Callable[[str], None] = lambd
 def _torch(model: str, calls: Sequence[RankCall], progress: Callable[[str], None]) -> dict[str, Contestant]:
     """sentence-transformers in PyTorch at its default batch size, and at its best here."""
     best = {str(size): Entry(sentence_transformers(model, size)) for size in _BATCH_SIZES}
-    measured = alternate(best, calls[:1], 2, lambda step: progress(f"look for the best batch size, {step}")).speeds
-    size = max(measured, key=lambda name: median(measured[name]))
+    turns = alternate(best, calls[:1], 2, lambda step: progress(f"look for the best batch size, {step}"))
+    _go_on(turns)
+    size = max(turns.speeds, key=lambda name: median(turns.speeds[name]))
     return {
         f"sentence-transformers torch, batch {_DEFAULT_BATCH}": sentence_transformers(model, _DEFAULT_BATCH),
         f"sentence-transformers torch, batch {size} (its best)": best[size].contestant,
@@ -155,7 +175,17 @@ def _peers(ranker: Ranker, variants: Sequence[Variant]) -> dict[str, Contestant]
     return found
 
 
-def _speeds(entries: Mapping[str, Entry], turns: Turns, variants: Sequence[Variant]) -> list[Speed]:
+def _go_on(turns: Turns) -> None:
+    if turns.interrupted:
+        raise KeyboardInterrupt
+
+
+def _loss_by_name(name: str, variants: Sequence[Variant]) -> dict[str, float]:
+    """Of the variant that a contestant of ours runs, or another engine with its graph."""
+    return next((loss_of(v) for v in variants if v.name in name.replace(",", " ").split()), {})
+
+
+def _speeds(entries: Mapping[str, Entry], turns: Turns, losses: Mapping[str, dict[str, float]]) -> list[Speed]:
     measured, scores = turns.speeds, turns.scores
     baseline = next(iter(entries))
     return [
@@ -167,7 +197,7 @@ def _speeds(entries: Mapping[str, Entry], turns: Turns, variants: Sequence[Varia
             baseline=baseline,
             ratio=ratio(measured[name], measured[baseline]),
             **_order(scores[baseline], scores[name]) if name != baseline else {"kendall_tau": None, "top_1": None},
-            loss=next((loss_of(v) for v in variants if v.name in name.replace(",", " ").split()), {}),
+            loss=losses.get(name, {}),
         )
         for name in measured
     ]
@@ -181,8 +211,7 @@ def _order(reference: Sequence[Scores], scores: Sequence[Scores]) -> dict[str, f
     }
 
 
-def _wire(at_once: Sequence[Speed]) -> Check:
-    alone, wire = at_once
+def _wire(alone: Speed, wire: Speed) -> Check:
     share = wire.ratio
     return Check(
         name="over gRPC, of in process, 8 calls at once",
@@ -194,49 +223,18 @@ def _wire(at_once: Sequence[Speed]) -> Check:
     )
 
 
-def _matmul_shares(
-    directory: Path,
-    opened: Mapping[str, Scorer],
-    variants: Sequence[Variant],
-    speeds: Sequence[Speed],
-    calls: Sequence[RankCall],
-) -> list[Check]:
-    """What share of the machine's own matrix products the engine reaches, with the best graph of each precision."""
-    shape = shape_of(directory)
-    checks = []
-    for precision in ("fp32", "int8"):
-        ours = {f"crossrank {variant.name}": variant for variant in variants if variant.precision == precision}
-        measured = [speed for speed in speeds if speed.name in ours]
-        if not measured:
-            continue
-        best = max(measured, key=lambda speed: speed.median)
-        scorer = opened[ours[best.name].file]
-        pairs = [(call.query, document) for call in calls for document in call.documents]
-        lengths = [len(pair.ids) for pair in scorer.tokenizer.encode(pairs)]
-        needed = shape.products(lengths) / len(lengths) * best.median
-        rate = matmul_rate(shape, scorer.workers, int8=precision == "int8")
-        checks.append(
-            Check(
-                name=f"{best.name}: share of the machine's {precision} matrix products",
-                value=needed / rate,
-                unit="ratio",
-                aim="at least 0.8",
-                reached=needed / rate >= 0.8,
-                details={"engine GFLOP/s": needed / 1e9, "machine GFLOP/s": rate / 1e9},
-            )
-        )
-    return checks
-
-
-def _under_load(options: EngineOptions, server: Server, workers: int, progress: Callable[[str], None]) -> list[Check]:
+def _under_load(
+    options: EngineOptions, server: Server, workers: int, progress: Callable[[str], None]
+) -> Iterator[Check]:
     calls = rank_calls(16, options.documents, options.seed + 200)
     progress("measure the capacity")
     pairs_per_second, cores = capacity(server, calls, options.seconds / 2)
+    yield cores
     progress("calls at 70% of the capacity")
-    steady = steadiness(server, calls, pairs_per_second, options.seconds * 2)
+    yield steadiness(server, calls, pairs_per_second, options.seconds * 2)
     progress("5 documents beside calls of 1,000")
-    fair = fairness(server, pairs_per_second, workers, options.seed)
+    yield fairness(server, pairs_per_second, workers, options.seed)
     progress("5 times the capacity")
-    overloaded = overload(server, calls, pairs_per_second, options.seconds)
+    yield from overload(server, calls, pairs_per_second, options.seconds)
     progress("calls that die")
-    return [cores, steady, fair, *overloaded, dead_calls(server, workers, options.seed)]
+    yield dead_calls(server, workers, options.seed)

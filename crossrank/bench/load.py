@@ -17,6 +17,7 @@ Arrivals = Literal["poisson", "constant"]
 
 # A target that fails so often in a row is gone; a closed loop would ask it as fast as it can.
 _MOST_FAILURES = 100
+_MOST_CALLS = 1_000_000
 _TICK = 0.005
 # What makes the query of each call its own; of one length, so that it can be replaced in a serialised request.
 _NUMBER = "#00000000"
@@ -83,6 +84,9 @@ class Session:
             first = number
             while (due := time.perf_counter() - sender.start) < seconds or number == first:
                 await sender.send(number, due)
+                if sender.sent >= _MOST_CALLS:
+                    sender.load.cut_short = f"{_MOST_CALLS:,} calls are enough"
+                    return
                 if sender.failures >= _MOST_FAILURES:
                     sender.load.cut_short = f"{_MOST_FAILURES} calls in a row failed"
                     return
@@ -109,7 +113,7 @@ class Session:
         ticking = asyncio.create_task(_tick(load.lags))
         working, stopping = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        load.seconds = time.perf_counter() - sender.start
+        load.seconds, load.cpu_seconds = time.perf_counter() - sender.start, sender.cpu()
         if not working.done():
             load.cut_short = STOPPED
         # What went wrong in the work is raised when nothing runs any more.
@@ -169,7 +173,7 @@ class _Sender:
             for call in calls
         ]
         self._target, self._deadline, self._first = target, deadline, first
-        self._sent = 0
+        self.sent = 0
         self.load = Load()
         self.failures = 0
         self.begin()
@@ -178,12 +182,17 @@ class _Sender:
         """Starts the clock."""
         self.start, self._cpu = time.perf_counter(), time.process_time()
 
+    def cpu(self) -> float:
+        """Seconds of processor time since then."""
+        return time.process_time() - self._cpu
+
     async def send(self, number: int, due: float) -> None:
+        """One call, in its turn of those that there are."""
         request, pairs = self._requests[number % len(self._requests)]
-        self._sent += 1
-        request = request.replace(_NUMBER.encode(), b"#%08d" % ((self._first + self._sent) % 10**8), 1)
+        self.sent += 1
+        request = request.replace(_NUMBER.encode(), b"#%08d" % ((self._first + self.sent) % 10**8), 1)
         sent = time.perf_counter() - self.start
-        self.load.sending, self.load.cpu_seconds = sent, time.process_time() - self._cpu
+        self.load.sending, self.load.sending_cpu_seconds = sent, self.cpu()
         answer = await self._target.send(request, self._deadline)
         ended = time.perf_counter() - self.start
         self.failures = 0 if answer.status == "OK" else self.failures + 1

@@ -16,10 +16,13 @@ from serve.errors import CrossrankError, UsageError
 
 # What one measurement may send at most; a slip of the hand should not become an attack.
 _MOST_CALLS = 1_000_000
-_MOST_SECONDS = 3600.0
-# A search gives each rate as long as its percentile needs, within reason: so many calls that may miss it.
+MOST_SECONDS = 3600.0
+# A search gives each rate time for so many calls that may miss the percentile, but no more than so many seconds; for a
+# single such call it waits longer.
 _CALLS_BEYOND = 5
-_LONGEST_STEP = 60.0
+_USUAL_STEP = 60.0
+_LONGEST_STEP = 300.0
+_MOST_CLIENTS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +67,16 @@ def bench_load(options: LoadOptions, progress: Callable[[str], None] = lambda st
     """
     if options.rate and options.objective:
         raise UsageError("a rate and an objective exclude each other: with an objective the rate is looked for")
-    if max(options.seconds, options.warm_up) > _MOST_SECONDS or (options.rate or 0) * options.seconds > _MOST_CALLS:
-        raise UsageError(f"at most {_MOST_SECONDS:g} seconds and {_MOST_CALLS:,} calls a measurement; ask for less")
+    # So written that what is no number is refused too.
+    if not (
+        max(options.seconds, options.warm_up, options.deadline) <= MOST_SECONDS
+        and (options.rate or 0) * options.seconds <= _MOST_CALLS
+        and options.clients <= _MOST_CLIENTS
+    ):
+        raise UsageError(
+            f"at most {MOST_SECONDS:g} seconds, {_MOST_CALLS:,} calls and {_MOST_CLIENTS:,} clients a measurement; "
+            "ask for less"
+        )
     calls = workload_calls(options.workload, options.calls, options.documents, options.seed)
     steps, search = run_load(options.target, lambda session: _measured(session, options, calls, progress))
     within = options.objective.seconds if options.objective else None
@@ -97,7 +108,7 @@ async def find_highest_rate(
     """
     progress("one client, to begin somewhere")
     # With time enough: what misses the objective everywhere is a finding, and no fault of the server's.
-    alone = await session.closed_loop(calls, clients=1, seconds=min(options.seconds, 5.0), deadline=_LONGEST_STEP)
+    alone = await session.closed_loop(calls, clients=1, seconds=min(options.seconds, 5.0), deadline=_USUAL_STEP)
     first = summarise(alone, {})
     if session.stopped:
         return Search(0.0, [], STOPPED)
@@ -108,7 +119,8 @@ async def find_highest_rate(
     seeds = count(options.seed)
 
     async def measure(rate: float) -> Load:
-        seconds = min(max(options.seconds, _CALLS_BEYOND * objective.calls / rate), _LONGEST_STEP)
+        needed = min(objective.calls / rate, _LONGEST_STEP)
+        seconds = max(options.seconds, needed, min(_CALLS_BEYOND * objective.calls / rate, _USUAL_STEP))
         progress(f"{rate:.3g} calls a second for {seconds:.0f} s")
         return await _open(session, options, calls, rate, seconds, next(seeds))
 
@@ -117,7 +129,7 @@ async def find_highest_rate(
         objective,
         first.goodput / 2,
         least=objective.calls / _LONGEST_STEP,
-        most=_MOST_CALLS / options.seconds,
+        most=_MOST_CALLS / max(options.seconds, _USUAL_STEP),
     )
 
 

@@ -23,11 +23,12 @@ def summarise(load: Load, settings: dict[str, str | float], objective_seconds: f
     """
     answered = [outcome for outcome in load.outcomes if outcome.status == "OK"]
     latencies = np.array([outcome.latency for outcome in answered])
-    seconds, sending = max(load.seconds, 1e-9), max(load.sending, 1e-9)
+    seconds = max(load.seconds, 1e-9)
     parts = dict.fromkeys(part for outcome in answered for part in outcome.server)
     in_time = sum(objective_seconds is None or latency <= objective_seconds for latency in latencies)
     late = _p99([outcome.late for outcome in load.outcomes]) + _p99(load.lags)
-    busy = load.cpu_seconds / sending
+    # Calls that are all sent at once take a core for that moment, and nothing from anybody.
+    busy = load.sending_cpu_seconds / max(load.sending, 1.0)
     return LoadResult(
         settings=settings,
         seconds=load.seconds,

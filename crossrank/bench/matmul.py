@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,11 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+
+from crossrank.bench.result import Check, Speed
+from crossrank.bench.workload import RankCall
+from serve.manifest import Variant
+from serve.scorer import Scorer
 
 # About what one run of the engine holds.
 _TOKENS = 192
@@ -43,6 +48,40 @@ class Shape:
                 for length in lengths
             )
         )
+
+
+def matmul_shares(
+    directory: Path,
+    opened: Mapping[str, Scorer],
+    variants: Sequence[Variant],
+    speeds: Sequence[Speed],
+    calls: Sequence[RankCall],
+) -> list[Check]:
+    """What share of the machine's own matrix products the engine reaches, with the best graph of each precision."""
+    shape = shape_of(directory)
+    checks = []
+    for precision in ("fp32", "int8"):
+        ours = {f"crossrank {variant.name}": variant for variant in variants if variant.precision == precision}
+        measured = [speed for speed in speeds if speed.name in ours]
+        if not measured:
+            continue
+        best = max(measured, key=lambda speed: speed.median)
+        scorer = opened[ours[best.name].file]
+        pairs = [(call.query, document) for call in calls for document in call.documents]
+        lengths = [len(pair.ids) for pair in scorer.tokenizer.encode(pairs)]
+        needed = shape.products(lengths) / len(lengths) * best.median
+        rate = matmul_rate(shape, scorer.workers, int8=precision == "int8")
+        checks.append(
+            Check(
+                name=f"{best.name}: share of the machine's {precision} matrix products",
+                value=needed / rate,
+                unit="ratio",
+                aim="at least 0.8",
+                reached=needed / rate >= 0.8,
+                details={"engine GFLOP/s": needed / 1e9, "machine GFLOP/s": rate / 1e9},
+            )
+        )
+    return checks
 
 
 def shape_of(ranker: Path) -> Shape:

@@ -14,8 +14,10 @@ _OBJECTIVE = re.compile(r"p(?P<percentile>\d{1,2}(\.\d+)?)=(?P<number>\d+(\.\d+)
 _UNITS = {"ms": 0.001, "s": 1.0}
 
 # Bisection ends when the rate is known to so much of itself.
-PRECISION = 0.1
+_PRECISION = 0.1
 _MOST_STEPS = 12
+# A higher one would need more calls than a search may send.
+_HIGHEST_PERCENTILE = 99.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ def parse_objective(text: str) -> Objective:
     if found is None:
         raise UsageError(f"{text!r} is no latency objective; write one like p99=200ms")
     objective = Objective(float(found["percentile"]), float(found["number"]) * _UNITS[found["unit"]])
-    if not (objective.percentile > 0 and objective.seconds > 0):
-        raise UsageError(f"{text!r}: the percentile and the time must be above 0")
+    if not (0 < objective.percentile <= _HIGHEST_PERCENTILE and objective.seconds > 0):
+        raise UsageError(f"{text!r}: the percentile must be above 0 and at most 99.9, and the time above 0")
     return objective
 
 
@@ -88,11 +90,11 @@ async def highest_rate(
         measure: puts a load of a rate in calls a second on the server.
         objective: what must be met.
         first: rate to begin with.
-        least: rate below which none is tried.
+        least: rate below which none is tried, but for the first.
         most: rate above which none is tried.
     """
     met, missed, limit = 0.0, math.inf, f"the search ended after {_MOST_STEPS} measurements"
-    rate = max(min(first, most), least)
+    rate = min(first, most)
     steps: list[tuple[float, Load]] = []
     while len(steps) < _MOST_STEPS:
         load = await measure(rate)
@@ -108,14 +110,14 @@ async def highest_rate(
                 break
         else:
             missed = rate
-            if rate <= least:
+            if met == 0 and rate / 2 < least:
                 limit = "no lower rate was tried"
                 break
         if math.isinf(missed):
             rate = min(2 * rate, most)
         elif met == 0:
-            rate = max(rate / 2, least)
-        elif missed / met <= 1 + PRECISION:
+            rate /= 2
+        elif missed / met <= 1 + _PRECISION:
             limit = ""
             break
         else:

@@ -35,7 +35,8 @@ class Load:
         outcomes: of the calls that ended, in that order.
         seconds: from the first call to the last end.
         sending: seconds from the first call to the last one that was sent.
-        cpu_seconds: that the generator's own process used until then.
+        sending_cpu_seconds: that the generator's own process used until then.
+        cpu_seconds: that it used in all.
         lags: seconds by which its event loop was late, every few milliseconds: it sends and receives so much later.
         cut_short: why it ended early, calls in flight then not counted; empty where it did not.
     """
@@ -43,6 +44,7 @@ class Load:
     outcomes: list[Outcome] = field(default_factory=list)
     seconds: float = 0.0
     sending: float = 0.0
+    sending_cpu_seconds: float = 0.0
     cpu_seconds: float = 0.0
     lags: list[float] = field(default_factory=list)
     cut_short: str = ""

@@ -9,14 +9,13 @@ from contextlib import AsyncExitStack, ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from crossrank.bench.contestants import Contestant, Scores, padded_batches
 from crossrank.bench.targets import open_http
 from crossrank.bench.workload import RankCall
-from serve.errors import CrossrankError, first_line
+from serve.errors import CrossrankError, UsageError, first_line
 from serve.ranker import Ranker
 
 # FlashRank knows its models by name alone, and the file of each; the weights in it are ours.
@@ -56,19 +55,27 @@ def installed_peers(ranker: Ranker, file: str) -> Iterator[tuple[dict[str, Conte
         yield opened, failed
 
 
-@contextmanager
-def running_peer(server: str) -> Iterator[tuple[str, Contestant]]:
-    """A server with an HTTP `/rerank`, such as Infinity or text-embeddings-inference; its name and the contestant.
-
-    Args:
-        server: "NAME=URL", or the URL alone.
+def named_server(server: str) -> tuple[str, str]:
+    """Name and URL of "NAME=URL", or of a URL alone, whose name is then its address.
 
     Raises:
-        UsageError, CrossrankError: as `open_target` raises them.
+        UsageError: the name is empty.
     """
     name, named, url = server.partition("=")
     if not named or "://" in name:
-        name, url = f"server at {urlsplit(server).netloc}", server
+        return f"server at {server.rpartition('://')[2].partition('/')[0]}", server
+    if not name:
+        raise UsageError(f"server {server}: write NAME=URL, or the URL alone")
+    return name, url
+
+
+@contextmanager
+def running_peer(name: str, url: str) -> Iterator[Contestant]:
+    """A server with an HTTP `/rerank`, such as Infinity or text-embeddings-inference.
+
+    Raises:
+        UsageError, CrossrankError: as `open_http` raises them.
+    """
     # Its loop runs between the calls too, to see that the server has closed a connection.
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -87,7 +94,7 @@ def running_peer(server: str) -> Iterator[tuple[str, Contestant]]:
                 raise CrossrankError(f"{name}: a call ended with {answer.status}")
             return answer.scores()
 
-        yield name, score
+        yield score
     finally:
         wait_for(stack.aclose())
         loop.call_soon_threadsafe(loop.stop)

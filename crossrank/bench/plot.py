@@ -40,7 +40,7 @@ def pictures_of(result: Result) -> Iterator[tuple[str, str, Draw]]:
     if loads:
         yield (
             "latency",
-            f"Distribution of the latency of {sum(load.calls for load in loads)} calls.",
+            f"Distribution of the latency of {sum(load.statuses['OK'] for load in loads)} calls.",
             lambda path: plot_latency(loads, path),
         )
     if result.quality:

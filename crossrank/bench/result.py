@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -155,7 +155,7 @@ class Result(Record):
         interrupted: whether Ctrl-C ended it; it then holds what was measured until then.
     """
 
-    schema_version: int = 2
+    schema_version: Literal[3] = 3
     benchmark: str
     created: str
     revision: str
@@ -171,6 +171,16 @@ class Result(Record):
     quality: list[Quality] = Field(default_factory=list)
     sizing: list[Sizing] = Field(default_factory=list)
     interrupted: bool = False
+
+    @property
+    def goodput_name(self) -> str:
+        """What the goodput of its loads counts."""
+        return "in time/s" if self.settings.get("objective") else "answered/s"
+
+    def caveats(self) -> list[str]:
+        """What is missing in it, a sentence each."""
+        missing = [f"{name} could not be measured: {why}" for name, why in self.failed.items()]
+        return missing + ["It was interrupted: this is what was measured until then."] * self.interrupted
 
     def rate_sentence(self) -> str:
         """The highest rate, and why it may be more."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from crossrank.bench.load import Session, run_load
 from crossrank.bench.load_result import LoadResult
-from crossrank.bench.load_run import LoadOptions, find_highest_rate
+from crossrank.bench.load_run import MOST_SECONDS, LoadOptions, find_highest_rate
 from crossrank.bench.load_summary import summarise
 from crossrank.bench.objective import Objective, Search
 from crossrank.bench.outcomes import STOPPED
@@ -16,10 +16,12 @@ from crossrank.bench.result import Result, Sizing, new_result
 from crossrank.bench.server import running_server
 from crossrank.bench.variants import chosen_variants, loss_of
 from crossrank.bench.workload import PASSAGES, RankCall, describe, workload_calls
+from serve.errors import CrossrankError, UsageError
 from serve.ranker import open_ranker
 
 # A fleet at its very limit misses the objective with the first replica that restarts.
 _HEADROOM = 0.8
+_MOST_RATE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +56,45 @@ def bench_size(options: SizeOptions, progress: Callable[[str], None] = lambda st
 
     Raises:
         UsageError, InvalidRanker: the ranker or a variant cannot be used.
-        CrossrankError: a server does not start or does not answer.
+        CrossrankError: no server starts and answers; where another one does, the result says which does not.
+        KeyboardInterrupt: it was stopped before anything was measured.
     """
     manifest = open_ranker(options.ranker).manifest
     calls = workload_calls(options.workload, 64, options.documents, options.seed)
+    if not (options.rate <= _MOST_RATE and options.seconds <= MOST_SECONDS):
+        raise UsageError(
+            f"give at most {_MOST_RATE:,} calls a second, and {MOST_SECONDS:g} seconds of each measurement"
+        )
     sizes: list[Sizing] = []
     loads: list[LoadResult] = []
+    failed: dict[str, str] = {}
+    interrupted = False
     for variant in chosen_variants(manifest, options.variants):
         progress(f"serve {variant.name}")
-        with running_server(options.ranker, variant.file) as server:
-            search = run_load(
-                server.target,
-                partial(_search, options=options, calls=calls, target=server.target, progress=progress),
-            )
+        try:
+            with running_server(options.ranker, variant.file) as server:
+                search = run_load(
+                    server.target,
+                    partial(_search, options=options, calls=calls, target=server.target, progress=progress),
+                )
+        except KeyboardInterrupt:
+            interrupted = True
+            break
+        except CrossrankError as error:
+            failed[variant.name] = str(error)
+            continue
         loads.extend(
             summarise(load, {"variant": variant.name, "calls/s": rate}, options.objective.seconds)
             for rate, load in search.steps
         )
         if search.limit == STOPPED:
+            interrupted = True
             break
         sizes.append(replicas_for(variant.name, options.rate, search.rate, search.limit, loss_of(variant)))
+    if not loads and interrupted:
+        raise KeyboardInterrupt
+    if not loads:
+        raise CrossrankError("; ".join(f"{name}: {why}" for name, why in failed.items()))
     return new_result(
         "size",
         {
@@ -89,6 +110,8 @@ def bench_size(options: SizeOptions, progress: Callable[[str], None] = lambda st
         },
         loads=loads,
         sizing=sizes,
+        failed=failed,
+        interrupted=interrupted,
     )
 
 
@@ -118,7 +141,8 @@ def replicas_for(
             variant=variant,
             highest_rate=0.0,
             replicas=None,
-            arithmetic="one replica meets the objective at no rate that was tried; send it fewer documents",
+            arithmetic=f"one replica meets the objective at no rate that was tried{f', and {limit}' if limit else ''}; "
+            "send it fewer documents",
             loss=dict(loss or {}),
         )
     needed = rate / (_HEADROOM * highest_rate)

@@ -100,7 +100,10 @@ async def open_target(address: str) -> AsyncIterator[Target]:
 @asynccontextmanager
 async def open_http(address: str) -> AsyncIterator[Target]:
     """Connects to a server with an HTTP `/rerank`; see `open_target`."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        raise UsageError(_NO_ADDRESS.format(address)) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(_NO_ADDRESS.format(address))
     url = address if parts.path.strip("/") else f"{address.rstrip('/')}/rerank"
@@ -144,16 +147,22 @@ def message(call: RankCall) -> ranker_pb2.RankRequest:
 
 
 async def _body_of(session: aiohttp.ClientSession, url: str) -> str:
-    """Which of the two usual bodies it takes."""
-    statuses: list[str] = []
+    """Which of the two usual bodies it takes, and answers with a score."""
+    ends: list[str] = []
     for name in _BODIES:
         body = json.dumps({"query": "probe", name: ["probe"]}).encode()
-        statuses.append((await _post(session, url, body, _PROBE_SECONDS)).status)
-        if statuses[-1] == "OK":
-            return name
+        answer = await _post(session, url, body, _PROBE_SECONDS)
+        if answer.status != "OK":
+            ends.append(answer.status)
+            continue
+        try:
+            if len(answer.scores()) == 1:
+                return name
+        except CrossrankError:
+            pass
+        ends.append("no score")
     raise CrossrankError(
-        f"{url}: a call of one document ended with {' and '.join(dict.fromkeys(statuses))}; is there a server that "
-        "reranks?"
+        f"{url}: a call of one document ended with {' and '.join(dict.fromkeys(ends))}; is there a server that reranks?"
     )
 
 

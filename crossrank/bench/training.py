@@ -48,6 +48,7 @@ def bench_training(
     Raises:
         UsageError: the recipe or its data cannot be used.
         judgements.errors.JudgementsError: a line of the data is at fault.
+        KeyboardInterrupt: it was stopped before the first turn that counts had ended.
     """
     if recipe.loss.uses_batch:
         raise UsageError(f"loss.name {recipe.loss.name} needs its own sampler, so batches of like length are not used")
@@ -64,18 +65,27 @@ def bench_training(
     if precision != "fp32":
         contestants[f"crossrank, {precision}"] = lambda model, learnt, scratch: _ours(model, learnt, own, scratch)
     speeds: dict[str, list[float]] = {name: [] for name in contestants}
+    interrupted = False
     with tempfile.TemporaryDirectory() as scratch:
         learnt = _rows(recipe, options.rows, Path(scratch) / "data")
         model = open_base(own)
         for turn in range(options.alternations + 1):
-            for name, contestant in contestants.items():
-                progress(f"turn {turn} of {options.alternations}: {name}" if turn else f"warm up: {name}")
-                with tempfile.TemporaryDirectory(dir=scratch) as place:
-                    started = time.perf_counter()
-                    contestant(model, learnt, Path(place))
-                    seconds = time.perf_counter() - started
-                if turn:
-                    speeds[name].append(learnt.pairs / seconds)
+            measured: dict[str, float] = {}
+            try:
+                for name, contestant in contestants.items():
+                    progress(f"turn {turn} of {options.alternations}: {name}" if turn else f"warm up: {name}")
+                    with tempfile.TemporaryDirectory(dir=scratch) as place:
+                        started = time.perf_counter()
+                        contestant(model, learnt, Path(place))
+                        measured[name] = learnt.pairs / (time.perf_counter() - started)
+            except KeyboardInterrupt:
+                if turn < 2:
+                    raise
+                interrupted = True
+                break
+            if turn:
+                for name, speed in measured.items():
+                    speeds[name].append(speed)
     return new_result(
         "training",
         {
@@ -100,7 +110,7 @@ def bench_training(
             )
             for name, values in speeds.items()
         ],
-        checks=[],
+        interrupted=interrupted,
     )
 
 
@@ -117,7 +127,7 @@ def _rows(recipe: Recipe, rows: int, directory: Path) -> TrainingSet:
 
 
 def _ours(model: Any, learnt: TrainingSet, recipe: Recipe, scratch: Path) -> None:
-    fine_tune(model, learnt, recipe, RunDirectory(scratch))
+    fine_tune(model, learnt, recipe, RunDirectory(scratch), resumable=False)
 
 
 def _baseline(model: Any, learnt: TrainingSet, recipe: Recipe, scratch: Path) -> None:

@@ -1,5 +1,6 @@
 """`crossrank bench`."""
 
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
@@ -11,6 +12,8 @@ from crossrank.cli.output import needs, print_json, print_step
 from serve.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from crossrank.bench.result import Result
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed and ranking quality side by side with the alternatives.")
@@ -73,7 +76,7 @@ def engine(
         servers=tuple(server or ()),
         seed=seed,
     )
-    _deliver(bench_engine(options, print_step), out, as_json)
+    _deliver(lambda: bench_engine(options, print_step), out, as_json)
 
 
 @app.command("training")
@@ -91,8 +94,8 @@ def training(
     with needs("bench,train,cpu"):
         from crossrank.bench.training import TrainingOptions, bench_training
         from train.recipe_files import load_recipe
-    result = bench_training(load_recipe(recipe, overrides or ()), TrainingOptions(rows, alternations), print_step)
-    _deliver(result, out, as_json)
+    loaded, options = load_recipe(recipe, overrides or ()), TrainingOptions(rows, alternations)
+    _deliver(lambda: bench_training(loaded, options, print_step), out, as_json)
 
 
 @app.command("load")
@@ -137,7 +140,7 @@ def load(
         calls=calls,
         seed=seed,
     )
-    _deliver(bench_load(options, print_step), out, as_json)
+    _deliver(lambda: bench_load(options, print_step), out, as_json)
 
 
 @app.command("quality")
@@ -168,7 +171,7 @@ def quality(
         tuple(strategy.value for strategy in long_documents or (LongDocuments.TRUNCATE,)),
         max_queries,
     )
-    _deliver(bench_quality(options, print_step), out, as_json)
+    _deliver(lambda: bench_quality(options, print_step), out, as_json)
 
 
 @app.command("size")
@@ -189,7 +192,7 @@ def size(
         from crossrank.bench.objective import parse_objective
         from crossrank.bench.size import SizeOptions, bench_size
     options = SizeOptions(ranker, rate, parse_objective(slo), documents, tuple(variant or ()), seconds, workload, seed)
-    _deliver(bench_size(options, print_step), out, as_json)
+    _deliver(lambda: bench_size(options, print_step), out, as_json)
 
 
 @app.command("report")
@@ -202,7 +205,9 @@ def report(
     with needs("bench,cpu"):
         from crossrank.bench.report import write_report
         from crossrank.bench.result import read_result
-    page, *pictures = write_report([read_result(file) for file in files], out)
+    results = [read_result(file) for file in files]
+    with _writing(out):
+        page, *pictures = write_report(results, out)
     if as_json:
         print_json({"report": str(page), "pictures": list(map(str, pictures))})
     else:
@@ -226,15 +231,26 @@ def compare(
         show_changes(changes, notes)
 
 
-def _deliver(result: "Result", out: Path | None, as_json: bool) -> None:
+def _deliver(measure: "Callable[[], Result]", out: Path | None, as_json: bool) -> None:
+    """Measures, prints and writes; that a directory cannot be made is found out before minutes of measuring."""
     if out is not None:
-        from crossrank.bench.report import write_result
-
-        try:
-            write_result(result, out)
-        except OSError as error:
-            raise UsageError(f"{out} cannot be written: {error.strerror}") from None
+        with _writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+    result = measure()
     if as_json:
         print_json(result.model_dump())
     else:
         show_result(result)
+    if out is not None:
+        from crossrank.bench.report import write_result
+
+        with _writing(out):
+            write_result(result, out)
+
+
+@contextmanager
+def _writing(out: Path) -> "Iterator[None]":
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}") from None

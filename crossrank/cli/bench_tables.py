@@ -25,8 +25,8 @@ def show_result(result: "Result") -> None:
         _show_quality(result, title)
     if result.sizing:
         _show_sizing(result)
-    if result.interrupted:
-        print("It was interrupted: this is what was measured until then.")
+    for sentence in result.caveats():
+        print(sentence)
 
 
 def show_changes(changes: "Sequence[Change]", notes: "Sequence[str]") -> None:
@@ -65,8 +65,6 @@ def _show_speeds(result: "Result", title: str) -> None:
     print_table(title, columns, rows)
     level = min(speed.ratio.level for speed in result.speeds)
     print(f"Ratios are medians over turns, with intervals that hold the true median at {level:.0%} or more.")
-    for name, why in result.failed.items():
-        print(f"{name} could not be measured: {why}")
 
 
 def _show_checks(result: "Result") -> None:
@@ -101,7 +99,7 @@ def _show_loads(result: "Result", title: str) -> None:
         )
         for load in result.loads
     ]
-    columns = ("load", "calls", "answered/s", "pairs/s", *percentiles)
+    columns = ("load", "calls", result.goodput_name, "pairs/s", *percentiles)
     columns += (*([" + ".join(parts)] if parts else []), "generator's CPU a call (of a core)")
     print_table(f"{title}; latencies in ms from when a call was due", columns, rows)
     for load in result.loads:

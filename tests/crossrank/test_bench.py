@@ -11,7 +11,7 @@ import pytest
 
 from crossrank.bench.alternate import Entry, alternate, ratio
 from crossrank.bench.matmul import Shape
-from crossrank.bench.peers import running_peer
+from crossrank.bench.peers import named_server, running_peer
 from crossrank.bench.result import Result
 from crossrank.bench.targets import Answer
 from crossrank.bench.workload import RankCall, rank_calls
@@ -78,7 +78,8 @@ def test_products_count_the_last_layer_for_the_first_token() -> None:
 def test_a_server_with_http_is_a_contestant(documents: str, given: str) -> None:
     calls = [RankCall("what", ["a", "bbb", "cc"]), RankCall("why", ["dddd", "e"])]
     behaviour = Behaviour(documents)
-    with reranking_server(behaviour) as address, running_peer(f"{given}{address}") as (name, contestant):
+    with reranking_server(behaviour) as address, running_peer(*named_server(f"{given}{address}")) as contestant:
+        name, _ = named_server(f"{given}{address}")
         turns = alternate({name: Entry(contestant)}, calls, 2)
         behaviour.status = 503
         with pytest.raises(CrossrankError, match="a call ended with HTTP 503"):

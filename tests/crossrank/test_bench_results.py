@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossrank.bench import quality
 from crossrank.bench.alternate import ratio
 from crossrank.bench.compare import compare_results
 from crossrank.bench.load_summary import summarise
@@ -124,12 +123,35 @@ def test_latency_refusals_and_quality_change_beyond_noise_or_not() -> None:
     assert (same_quality, worse) == (False, True)
 
 
-def test_rates_are_known_to_a_tenth() -> None:
-    def sized(rate: float) -> Result:
-        return new_result("size", {"objective": "p99=1s"}, sizing=[replicas_for("fp32", 100, rate)])
+def sized(rate: float) -> Result:
+    return new_result("size", {"objective": "p99=1s"}, sizing=[replicas_for("fp32", 100, rate)])
 
-    assert changed(sized(10.0), sized(10.8)) == {"fp32 highest rate within the objective, calls/s": False}
-    assert changed(sized(10.0), sized(12.0)) == {"fp32 highest rate within the objective, calls/s": True}
+
+def test_rates_are_known_as_well_as_a_search_repeats() -> None:
+    what = "fp32 highest rate within the objective, calls/s"
+    assert changed(sized(10.0), sized(13.0)) == {what: False}
+    assert changed(sized(10.0), sized(15.0)) == {what: True}
+    assert compare_results(sized(10.0), sized(0.0)) == (
+        [],
+        [f"{what}: 10 before, 0 after, where 0 is that no rate met it"],
+    )
+
+    def searched(rate: float, limit: str) -> Result:
+        return new_result("load", {"objective": "p99=1s"}, highest_rate=rate, rate_limit=limit)
+
+    changes, notes = compare_results(searched(10.0, ""), searched(4.0, "it was stopped"))
+    assert changes == []
+    assert "not compared, since a search did not come to its end (it was stopped)" in notes[0]
+
+
+def test_one_slice_of_time_or_three_queries_show_no_change() -> None:
+    def wave(latency: float) -> Result:
+        return load_result([Outcome(0.0, 0.0, latency, "OK", 1)] * 40)
+
+    assert not any(changed(wave(25.0), wave(26.0)).values())
+    assert changed(quality_result(0.0, 3), quality_result(-0.05, 3)) == {
+        "fp32, 96 tokens, truncate, heldout: nDCG@10": False
+    }
 
 
 def test_calls_that_wait_in_one_queue_are_not_many_witnesses() -> None:
@@ -157,7 +179,8 @@ def test_results_that_cannot_be_compared(tmp_path: Path) -> None:
         compare_results(new_result("load", {}), load_result(calls(0.1)))
     with pytest.raises(UsageError, match="nothing in common"):
         compare_results(quality_result(0.0), quality_result(0.0, queries=40))
-    (tmp_path / "old.json").write_text(json.dumps({"schema_version": 1, "benchmark": "engine"}))
+    older = quality_result(0.0).model_dump() | {"schema_version": 2}
+    (tmp_path / "old.json").write_text(json.dumps(older))
     with pytest.raises(UsageError, match="no result of this version"):
         read_result(tmp_path / "old.json")
     with pytest.raises(UsageError, match="cannot be read"):
@@ -180,6 +203,16 @@ def test_the_printed_table_says_what_a_variant_loses(capsys: pytest.CaptureFixtu
     assert "wikiqa -0.0042" in capsys.readouterr().out
 
 
+def test_what_meets_an_objective_is_no_rate_of_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    late = summarise(Load(calls(3.0), 10.0, 10.0), {"calls/s": 100.0}, objective_seconds=1.0)
+    assert (late.goodput, late.statuses) == (0.0, {"OK": 1000})
+    show_result(new_result("load", {"objective": "p99=1s"}, loads=[late]))
+    show_result(load_result(calls(3.0)))
+    within, without = capsys.readouterr().out.split("load on")[1:]
+    assert "in time/s" in within
+    assert "answered/s" in without
+
+
 def test_on_the_front_nothing_is_both_faster_and_better() -> None:
     assert pareto_front([(10, 0.7), (50, 0.5), (40, 0.6), (30, 0.6), (20, 0.4)]) == [(50, 0.5), (40, 0.6), (10, 0.7)]
 
@@ -190,7 +223,10 @@ def test_a_report_holds_its_pictures_and_runs_nothing(tmp_path: Path) -> None:
     write_result(load_result(calls(0.1)), tmp_path / "load")
     assert read_result(tmp_path / "engine" / "result.json") == engine
     assert sorted(path.name for path in (tmp_path / "engine").iterdir()) == ["report.html", "result.json", "speed.png"]
-    page = write_report([engine, load_result(calls(0.1)), quality_result(0.0)], tmp_path / "all")[0].read_text()
+    partial = quality_result(0.0).model_copy(update={"interrupted": True, "failed": {"fp16": "no such kernel"}})
+    page = write_report([engine, load_result(calls(0.1)), partial], tmp_path / "all")[0].read_text()
+    assert "It was interrupted" in page
+    assert "fp16 could not be measured: no such kernel" in page
     assert ATTACK not in page
     assert page.count("data:image/png;base64,") == 3
     pictures = {path.name for path in (tmp_path / "all").glob("*.png")}
@@ -255,21 +291,3 @@ def test_a_load_is_sized(ranker: Path) -> None:
     assert sizing.highest_rate > 0
     assert sizing.loss.keys() == {"code-search-heldout"}
     assert {load.settings["variant"] for load in result.loads} == {"fp32"}
-
-
-def test_ctrl_c_keeps_the_points_that_were_measured(ranker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measure = quality._point
-    taken: list[Quality] = []
-
-    def stopped_at_the_second(*arguments: Any) -> Quality:
-        if taken:
-            raise KeyboardInterrupt
-        taken.append(measure(*arguments))
-        return taken[0]
-
-    monkeypatch.setattr(quality, "_point", stopped_at_the_second)
-    result = quality.bench_quality(quality.QualityOptions(ranker, (HELDOUT,), max_queries=2))
-    assert result.interrupted
-    assert result.quality == taken
-    with pytest.raises(KeyboardInterrupt):
-        quality.bench_quality(quality.QualityOptions(ranker, (HELDOUT,), max_queries=2))

@@ -152,11 +152,14 @@ def test_targets_that_are_no_help_are_one_sentence_each() -> None:
         closed_loop("127.0.0.1:9", CALLS, clients=1, seconds=0.1, deadline=1)
     with pytest.raises(CrossrankError, match="ended with UNAVAILABLE; is there a server"):
         closed_loop("http://127.0.0.1:9/rerank", CALLS, clients=1, seconds=0.1, deadline=1)
-    for address in ("nonsense", "ftp://127.0.0.1/rerank", "http://", "host:port"):
+    for address in ("nonsense", "ftp://127.0.0.1/rerank", "http://", "http://[::1/rerank", "host:port"):
         with pytest.raises(UsageError, match="give host:port of a gRPC server, or an http URL"):
             closed_loop(address, CALLS, clients=1, seconds=0.1, deadline=1)
     with reranking_server(Behaviour("passages")) as address, pytest.raises(CrossrankError, match="ended with HTTP 422"):
         closed_loop(address, CALLS, clients=1, seconds=0.1, deadline=1)
+    for no_reranker in (Behaviour(silent=True), Behaviour("texts", silent=True)):
+        with reranking_server(no_reranker) as address, pytest.raises(CrossrankError, match=r"ended with .*no score"):
+            closed_loop(address, CALLS, clients=1, seconds=0.1, deadline=1)
     with reranking_server(Behaviour(status=503)) as address:
         load = closed_loop(address, CALLS, clients=1, seconds=0.05, deadline=1)
         assert {entry.status for entry in load.outcomes} == {"HTTP 503"}
@@ -166,6 +169,9 @@ def test_targets_that_are_no_help_are_one_sentence_each() -> None:
                 bench_load(options)
     with pytest.raises(UsageError, match="ask for less"):
         bench_load(LoadOptions(target="127.0.0.1:9", rate=1e6, seconds=10))
+    for wrong in ({"seconds": float("nan")}, {"deadline": float("inf")}, {"clients": 10**6}):
+        with pytest.raises(UsageError, match="ask for less"):
+            bench_load(LoadOptions(target="127.0.0.1:9", **wrong))
 
 
 @pytest.mark.parametrize("how", [["--rate", "20"], ["--clients", "2"], ["--slo", "p90=1s"]])
