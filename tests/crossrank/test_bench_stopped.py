@@ -127,5 +127,5 @@ def test_a_directory_that_cannot_be_made_is_found_out_before_measuring(ranker: P
         command = [sys.executable, "-m", "crossrank.cli", "bench", *arguments, "--out", str(file)]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 2
-        assert done.stderr.splitlines() == [f"error: {file} cannot be written: File exists"]
+        assert done.stderr.splitlines() == [f"crossrank: {file} cannot be written: File exists"]
     assert file.read_text() == "kept"
