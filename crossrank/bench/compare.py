@@ -70,7 +70,7 @@ def compare_results(before: Result, after: Result) -> tuple[list[Change], list[s
 
 
 def _unlike(before: Result, after: Result) -> Iterator[str]:
-    for name in before.settings.keys() | after.settings.keys():
+    for name in {**before.settings, **after.settings}:
         first, second = before.settings.get(name), after.settings.get(name)
         if name not in _MAY_DIFFER and first != second:
             yield f"the setting {name} differs: {first} before, {second} after"
@@ -120,7 +120,7 @@ def _loads(before: Result, after: Result) -> Iterator[Change]:
 def _rates(before: Result, after: Result) -> Iterator[Change]:
     """Highest rates, which a search knows to some precision only."""
     old, new = _highest_rates(before), _highest_rates(after)
-    for name in old.keys() & new.keys():
+    for name in filter(new.__contains__, old):
         if old[name] and new[name] and not before.rate_limit and not after.rate_limit:
             known = [
                 Estimate(value=rate, low=rate / _SEARCH_SPREAD, high=rate * _SEARCH_SPREAD)
@@ -132,7 +132,7 @@ def _rates(before: Result, after: Result) -> Iterator[Change]:
 def _rates_apart(before: Result, after: Result) -> Iterator[str]:
     """Highest rates that have no ratio."""
     old, new = _highest_rates(before), _highest_rates(after)
-    for name in old.keys() & new.keys():
+    for name in filter(new.__contains__, old):
         if bool(old[name]) != bool(new[name]):
             yield f"{name}: {old[name]:.3g} before, {new[name]:.3g} after, where 0 is that no rate met it"
         elif limit := before.rate_limit or after.rate_limit:

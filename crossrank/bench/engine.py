@@ -94,11 +94,12 @@ def bench_engine(options: EngineOptions, progress: Callable[[str], None] = lambd
         server = stack.enter_context(running_server(options.ranker, served.variant.file))
         client = stack.enter_context(RankClient(server.target, timeout=120))
         torch = _torch(options.model, calls, progress)
-        contestants = torch | _peers(ranker, cpu) | {f"crossrank {v.name}": in_process(opened[v.file]) for v in cpu}
+        graphs = _peers(ranker, cpu) | {f"crossrank {v.name}": (in_process(opened[v.file]), v) for v in cpu}
+        graphs[f"crossrank {served.variant.name} over gRPC"] = (over_grpc(client), served.variant)
+        losses = {name: loss_of(variant) for name, (_, variant) in graphs.items()}
+        contestants = torch | {name: contestant for name, (contestant, _) in graphs.items()}
         peers, failed = stack.enter_context(installed_peers(ranker, cpu[0].file))
         contestants |= peers
-        contestants[f"crossrank {served.variant.name} over gRPC"] = over_grpc(client)
-        losses = {name: _loss_by_name(name, cpu) for name in contestants}
         if taken := contestants.keys() & running.keys():
             raise UsageError(f"server {min(taken)}: another contestant has that name; give it one of its own")
         contestants |= running
@@ -116,11 +117,11 @@ def bench_engine(options: EngineOptions, progress: Callable[[str], None] = lambd
         interrupted = turns.interrupted
         # What was measured so far is kept, whatever happens to the rest.
         try:
-            _go_on(turns)
+            _raise_if_interrupted(turns)
             both = alternate(concurrent, many, options.alternations, progress)
             failed |= both.failed
             at_once = _speeds(concurrent, both, losses)
-            _go_on(both)
+            _raise_if_interrupted(both)
             if len(at_once) > 1:
                 checks.append(_wire(*at_once))
             progress("measure the machine's matrix products")
@@ -154,7 +155,7 @@ def _torch(model: str, calls: Sequence[RankCall], progress: Callable[[str], None
     """sentence-transformers in PyTorch at its default batch size, and at its best here."""
     best = {str(size): Entry(sentence_transformers(model, size)) for size in _BATCH_SIZES}
     turns = alternate(best, calls[:1], 2, lambda step: progress(f"look for the best batch size, {step}"))
-    _go_on(turns)
+    _raise_if_interrupted(turns)
     size = max(turns.speeds, key=lambda name: median(turns.speeds[name]))
     return {
         f"sentence-transformers torch, batch {_DEFAULT_BATCH}": sentence_transformers(model, _DEFAULT_BATCH),
@@ -162,27 +163,22 @@ def _torch(model: str, calls: Sequence[RankCall], progress: Callable[[str], None
     }
 
 
-def _peers(ranker: Ranker, variants: Sequence[Variant]) -> dict[str, Contestant]:
+def _peers(ranker: Ranker, variants: Sequence[Variant]) -> dict[str, tuple[Contestant, Variant]]:
     """The graphs that others make too, in their hands."""
     usual = [variant for variant in variants if variant.name not in ("pruned", "qint8_per_token")]
-    found: dict[str, Contestant] = {}
+    found: dict[str, tuple[Contestant, Variant]] = {}
     for variant in usual:
-        found[f"sentence-transformers onnx {variant.name}"] = sentence_transformers(
-            str(ranker.directory), 8, backend="onnx", model_kwargs={"file_name": variant.file}
-        )
+        onnx = sentence_transformers(str(ranker.directory), 8, backend="onnx", model_kwargs={"file_name": variant.file})
+        found[f"sentence-transformers onnx {variant.name}"] = (onnx, variant)
         if variant.name == "fp32":
-            found["onnxruntime fp32, padded batches of 32"] = padded_onnxruntime(ranker, variant.file, usable_cores())
+            padded = padded_onnxruntime(ranker, variant.file, usable_cores())
+            found["onnxruntime fp32, padded batches of 32"] = (padded, variant)
     return found
 
 
-def _go_on(turns: Turns) -> None:
+def _raise_if_interrupted(turns: Turns) -> None:
     if turns.interrupted:
         raise KeyboardInterrupt
-
-
-def _loss_by_name(name: str, variants: Sequence[Variant]) -> dict[str, float]:
-    """Of the variant that a contestant of ours runs, or another engine with its graph."""
-    return next((loss_of(v) for v in variants if v.name in name.replace(",", " ").split()), {})
 
 
 def _speeds(entries: Mapping[str, Entry], turns: Turns, losses: Mapping[str, dict[str, float]]) -> list[Speed]:

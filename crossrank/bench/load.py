@@ -15,9 +15,10 @@ from crossrank.bench.workload import RankCall
 
 Arrivals = Literal["poisson", "constant"]
 
+# What one measurement may send at most; a slip of the hand should not become an attack.
+MOST_CALLS = 1_000_000
 # A target that fails so often in a row is gone; a closed loop would ask it as fast as it can.
 _MOST_FAILURES = 100
-_MOST_CALLS = 1_000_000
 _TICK = 0.005
 # What makes the query of each call its own; of one length, so that it can be replaced in a serialised request.
 _NUMBER = "#00000000"
@@ -84,8 +85,8 @@ class Session:
             first = number
             while (due := time.perf_counter() - sender.start) < seconds or number == first:
                 await sender.send(number, due)
-                if sender.sent >= _MOST_CALLS:
-                    sender.load.cut_short = f"{_MOST_CALLS:,} calls are enough"
+                if sender.sent >= MOST_CALLS:
+                    sender.load.cut_short = f"{MOST_CALLS:,} calls are enough"
                     return
                 if sender.failures >= _MOST_FAILURES:
                     sender.load.cut_short = f"{_MOST_FAILURES} calls in a row failed"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 
-from crossrank.bench.load import Arrivals, Session, run_load
+from crossrank.bench.load import MOST_CALLS, Arrivals, Session, run_load
 from crossrank.bench.load_result import LoadResult
 from crossrank.bench.load_summary import summarise
 from crossrank.bench.objective import Objective, Search, highest_rate
@@ -14,8 +14,6 @@ from crossrank.bench.result import Result, new_result
 from crossrank.bench.workload import PASSAGES, RankCall, describe, workload_calls
 from serve.errors import CrossrankError, UsageError
 
-# What one measurement may send at most; a slip of the hand should not become an attack.
-_MOST_CALLS = 1_000_000
 MOST_SECONDS = 3600.0
 # A search gives each rate time for so many calls that may miss the percentile, but no more than so many seconds; for a
 # single such call it waits longer.
@@ -70,11 +68,11 @@ def bench_load(options: LoadOptions, progress: Callable[[str], None] = lambda st
     # So written that what is no number is refused too.
     if not (
         max(options.seconds, options.warm_up, options.deadline) <= MOST_SECONDS
-        and (options.rate or 0) * options.seconds <= _MOST_CALLS
+        and (options.rate or 0) * options.seconds <= MOST_CALLS
         and options.clients <= _MOST_CLIENTS
     ):
         raise UsageError(
-            f"at most {MOST_SECONDS:g} seconds, {_MOST_CALLS:,} calls and {_MOST_CLIENTS:,} clients a measurement; "
+            f"at most {MOST_SECONDS:g} seconds, {MOST_CALLS:,} calls and {_MOST_CLIENTS:,} clients a measurement; "
             "ask for less"
         )
     calls = workload_calls(options.workload, options.calls, options.documents, options.seed)
@@ -129,7 +127,7 @@ async def find_highest_rate(
         objective,
         first.goodput / 2,
         least=objective.calls / _LONGEST_STEP,
-        most=_MOST_CALLS / max(options.seconds, _USUAL_STEP),
+        most=MOST_CALLS / max(options.seconds, _USUAL_STEP),
     )
 
 
