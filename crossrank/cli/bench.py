@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -26,13 +26,6 @@ Workload: TypeAlias = Annotated[
     str, typer.Option(help="passages, fixed-N (tokens), a .jsonl of query and documents, or a judged set.")
 ]
 Variants: TypeAlias = Annotated[list[str] | None, typer.Option("--variant", help="Repeatable. Default: all.")]
-
-
-class Arrivals(StrEnum):
-    """When calls of an open loop are due."""
-
-    POISSON = "poisson"
-    CONSTANT = "constant"
 
 
 class LongDocuments(StrEnum):
@@ -108,7 +101,7 @@ def load(
     slo: Annotated[
         str | None, typer.Option(help="Look for the highest rate within an objective, such as p99=200ms.")
     ] = None,
-    arrivals: Annotated[Arrivals, typer.Option(help="Of an open loop.")] = Arrivals.POISSON,
+    arrivals: Annotated[Literal["poisson", "constant"], typer.Option(help="Of an open loop.")] = "poisson",
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 20.0,
     warm_up: Annotated[float, typer.Option(min=0, help="Seconds before it, which do not count.")] = 3.0,
     deadline: Annotated[float, typer.Option(min=0.001, help="Seconds of each call.")] = 30.0,
@@ -130,7 +123,7 @@ def load(
         target=target,
         clients=clients,
         rate=rate,
-        arrivals=arrivals.value,
+        arrivals=arrivals,
         objective=parse_objective(slo) if slo else None,
         seconds=seconds,
         warm_up=warm_up,

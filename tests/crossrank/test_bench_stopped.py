@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from crossrank.bench import alternate as turns_of
-from crossrank.bench import engine, quality, size
+from crossrank.bench import engine, quality, size, training
 from crossrank.bench.objective import Objective, Search
 from crossrank.bench.outcomes import STOPPED, Load, Outcome
 from crossrank.bench.result import Check, Quality
 from serve.errors import CrossrankError, UsageError
 from tests.conftest import HELDOUT
+from train.recipe_files import load_recipe
 
 
 def test_ctrl_c_keeps_the_points_that_were_measured(ranker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +110,31 @@ def test_an_engine_that_is_stopped_keeps_its_turns(
     assert result.interrupted is how.startswith("stopped")
     assert result.failed == ({} if how.startswith("stopped") else {"the server under load": "the server is gone"})
     assert ("cores" in [check.name for check in result.checks]) is (how != "stopped between turns")
+
+
+def test_a_training_that_is_stopped_keeps_its_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each turn trains ours in fp32, and where there is bf16 in bf16 too; it is stopped in the last turn of four.
+    ended: list[str] = []
+
+    def ours(model: Any, learnt: Any, recipe: Any, scratch: Path) -> None:
+        if recipe.training.bf16 or ended.count("fp32") < last:
+            ended.append("bf16" if recipe.training.bf16 else "fp32")
+        else:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_ours", ours)
+    monkeypatch.setattr(training, "_baseline", lambda *of: None)
+    monkeypatch.setattr(training, "_rows", lambda *of: SimpleNamespace(pairs=10))
+    monkeypatch.setattr(training, "open_base", lambda recipe: None)
+    recipe = load_recipe(HELDOUT.parent / "quickstart.toml")
+    last = 3
+    result = training.bench_training(recipe, training.TrainingOptions(32, 3))
+    assert result.interrupted
+    assert {len(speed.pairs_per_second) for speed in result.speeds} == {2}
+    ended.clear()
+    last = 1
+    with pytest.raises(KeyboardInterrupt):
+        training.bench_training(recipe, training.TrainingOptions(32, 3))
 
 
 def test_servers_need_names_of_their_own(ranker: Path) -> None:

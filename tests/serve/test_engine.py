@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,3 +80,18 @@ def test_predictions_learn_from_the_pairs_that_lost_no_text(engine: Engine, monk
     sizes = [len(query + document) for query, document in pairs]
     asyncio.run(engine.score(work(pairs=pairs, sizes=sizes), 30.0))
     assert learned == [(sum(sizes[:-1]), sum(len(pair.ids) for pair in engine.scorer.tokenizer.encode(PAIRS)))]
+
+
+def test_the_time_of_a_call_is_told_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit = engine.scorer.scheduler.submit
+
+    def held_up(*given: Any, **options: Any) -> Any:
+        call = submit(*given, **options)
+        time.sleep(0.3)  # its runs begin meanwhile
+        return call
+
+    monkeypatch.setattr(engine.scorer.scheduler, "submit", held_up)
+    started = time.monotonic()
+    scores = asyncio.run(engine.score(work(), 30.0))
+    assert scores.tokenize + scores.queue + scores.compute <= time.monotonic() - started
+    assert scores.tokenize < 0.3

@@ -1,72 +1,13 @@
-import ast
 import json
 import os
-import random
-import sysconfig
 import warnings
-from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
-from textwrap import dedent, indent
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from judgements.judged_set import JudgedSet, read_judged_set
-from train.mine_code import MiningReport, SplitCounts, mine_code, split_modules
-from train.python_functions import parse_quietly
-
-BODY = ["total = 0", "for value in values:", "    total += {number}", "return total"]
-
-
-def function(name: str, docstring: str, number: int = 0, body: list[str] | None = None) -> str:
-    lines = [line.format(number=number) for line in BODY] if body is None else body
-    return f'def {name}(values):\n    """{docstring}"""\n' + indent("\n".join(lines), "    ") + "\n\n\n"
-
-
-def plant(root: Path, files: Mapping[str, str]) -> Path:
-    for name, source in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(dedent(source), encoding="utf-8")
-    return root
-
-
-def two_modules(root: Path) -> Path:
-    first = function("add", "Add up all the values.", 1) + function("drop", "Drop the second value.", 2)
-    return plant(root, {"one.py": first, "two.py": function("keep", "Keep the last value.", 3)})
-
-
-def sides(out: Path) -> tuple[JudgedSet, JudgedSet]:
-    return read_judged_set(out / "train"), read_judged_set(out / "dev")
-
-
-def assert_sound(report: MiningReport, out: Path) -> None:
-    """What holds of every mined set, whatever it was mined from."""
-    train, dev = sides(out)
-    for judged, counts in ((train, report.train), (dev, report.dev)):
-        assert judged.queries.keys() == judged.qrels.keys()
-        assert all(
-            grades == {query.removeprefix("q:"): 1} and grades.keys() <= judged.corpus.keys()
-            for query, grades in judged.qrels.items()
-        )
-        assert len(judged.queries) == len(judged.corpus) == counts.queries == counts.documents > 0
-        for query, text in judged.queries.items():
-            assert text.casefold() not in judged.corpus[query.removeprefix("q:")].casefold()
-    queries = [*train.queries.values(), *dev.queries.values()]
-    documents = [*train.corpus.values(), *dev.corpus.values()]
-    assert len(set(queries)) == len(queries)
-    assert len(set(documents)) == len(documents)
-    for document in documents:
-        (node,) = parse_quietly(document).body
-        assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        assert ast.get_docstring(node) is None
-    held_out = {name.partition(":")[0].partition(".")[0] for name in dev.corpus}
-    assert held_out == set(report.dev_modules)
-    assert held_out.isdisjoint(name.partition(":")[0].partition(".")[0] for name in train.corpus)
-    of_functions = sum(count for reason, count in report.skipped.items() if reason.startswith("function: "))
-    assert report.functions == len(queries) + of_functions
+from judgements.judged_set import JudgedSet
+from tests.planted_code import assert_sound, function, plant, sides, two_modules
+from train.mine_code import MiningReport, SplitCounts, mine_code
 
 
 def test_a_docstring_asks_for_its_function(tmp_path: Path) -> None:
@@ -210,16 +151,6 @@ def test_names_tell_where_a_function_is_and_stay_unique(tmp_path: Path) -> None:
     assert report.functions == 4
 
 
-def test_several_directories_share_their_modules(tmp_path: Path) -> None:
-    plant(tmp_path / "x", {"same/a.py": function("a", "Ask the first question.", 1)})
-    plant(tmp_path / "y", {"same/b.py": function("b", "Ask the second question.", 2)})
-    with pytest.raises(ValueError, match=r"one top-level module \(same\).*at least two"):
-        mine_code([tmp_path / "x", tmp_path / "y"], tmp_path / "out")
-    plant(tmp_path / "y", {"other.py": function("c", "Ask the third question.", 3)})
-    report = mine_code([tmp_path / "x", tmp_path / "y", tmp_path / "y", tmp_path / "y" / "same"], tmp_path / "out")
-    assert (report.files, report.functions, report.train.modules, report.train.queries) == (3, 3, 1, 2)
-
-
 def test_sources_are_decoded_as_they_say_and_never_run(tmp_path: Path) -> None:
     root = two_modules(tmp_path / "src")
     latin = "# -*- coding: latin-1 -*-\nraise SystemExit\n" + function("bird", "Name the bird é of them.", 7)
@@ -280,80 +211,3 @@ def test_what_cannot_be_mined_is_said_in_a_sentence(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="between 0 and 1"):
             mine_code([two_modules(tmp_path / "src")], out, dev_fraction=fraction)
     assert not out.exists()
-
-
-@given(
-    sizes=st.dictionaries(st.text("abcdef_", min_size=1), st.integers(1, 500), min_size=2, max_size=40),
-    dev_fraction=st.floats(0.01, 0.99),
-    seed=st.integers(0, 1000),
-)
-def test_the_split_holds_out_some_modules_but_not_much_too_much(
-    sizes: dict[str, int], dev_fraction: float, seed: int
-) -> None:
-    held_out = split_modules(sizes, dev_fraction, seed)
-    assert 0 < len(held_out) < len(sizes)
-    assert held_out <= sizes.keys()
-    wanted = dev_fraction * sum(sizes.values())
-    size = sum(sizes[module] for module in held_out)
-    assert size <= 1.1 * wanted or size == min(sizes.values())
-    assert held_out == split_modules(dict(reversed(sizes.items())), dev_fraction, seed)
-    left = sizes.keys() - held_out
-    assert size >= wanted or len(left) == 1 or all(size + sizes[module] > 1.1 * wanted for module in left)
-
-
-def test_a_module_of_half_the_queries_is_not_held_out() -> None:
-    sizes = {"huge": 500, **{f"m{number}": 5 for number in range(100)}}
-    for seed in range(50):
-        held_out = split_modules(sizes, 0.2, seed)
-        assert "huge" not in held_out
-        assert 200 <= sum(sizes[module] for module in held_out) <= 220
-    assert len({split_modules(sizes, 0.2, seed) for seed in range(50)}) > 40
-
-
-@given(
-    shape=st.lists(
-        st.tuples(st.sampled_from(["a", "b", "c.d", "c.e", "f.g.h"]), st.integers(0, 12), st.integers(0, 12)),
-        min_size=8,
-        max_size=24,
-    ),
-    seed=st.integers(0, 3),
-)
-def test_whatever_the_tree_both_sides_are_sound_and_apart(
-    tmp_path_factory: pytest.TempPathFactory, shape: list[tuple[str, int, int]], seed: int
-) -> None:
-    words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "mu", "nu", "xi"]
-    files: Counter[str] = Counter()
-    sources: dict[str, str] = {"y.py": function("y", "Return the first end.", 98), "z/z.py": ""}
-    sources["z/z.py"] = function("z", "Return the second end.", 99)
-    for module, sentence, code in shape:
-        name = module.replace(".", "/") + ".py"
-        files[name] += 1
-        sources[name] = sources.get(name, "") + function(f"f{files[name] % 3}", f"Count every {words[sentence]}.", code)
-    place = tmp_path_factory.mktemp("mining")
-    root = plant(place / "src", sources)
-    report = mine_code([root], place / "out", seed=seed)
-    assert_sound(report, place / "out")
-    assert report.functions == len(shape) + 2
-    # A second tree, made in another order, with the same files.
-    again = plant(place / "again" / "src", dict(random.Random(seed).sample([*sources.items()], len(sources))))
-    mine_code([again], place / "out2", seed=seed)
-    for path in (place / "out").rglob("*"):
-        if path.is_file() and path.name != "mining.json":
-            assert path.read_bytes() == (place / "out2" / path.relative_to(place / "out")).read_bytes()
-
-
-def test_the_standard_library_gives_hundreds_of_pairs(tmp_path: Path) -> None:
-    stdlib = Path(sysconfig.get_path("stdlib"))
-    root = tmp_path / "src"
-    root.mkdir()
-    for name in ("json", "email", "logging", "http", "unittest", "importlib"):
-        for path in sorted((stdlib / name).rglob("*.py")):
-            target = root / path.relative_to(stdlib)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
-    report = mine_code([root], tmp_path / "out")
-    assert_sound(report, tmp_path / "out")
-    assert report.train.queries + report.dev.queries > 400
-    train, dev = sides(tmp_path / "out")
-    queries = {**train.queries, **dev.queries}
-    assert queries["q:email.utils:make_msgid"].startswith("Returns a string suitable for RFC 2822 compliant Message-ID")

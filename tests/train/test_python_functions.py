@@ -2,7 +2,7 @@ from textwrap import dedent, indent
 
 import pytest
 
-from tests.train.test_mine_code import function
+from tests.planted_code import function
 from train.python_functions import PythonFunction, parse_quietly, usable_functions
 
 
