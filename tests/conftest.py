@@ -11,8 +11,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from export.pipeline import ExportReport
-    from serve.calibration import Calibration, Isotonic, Platt
+    from crossrank.export.pipeline import ExportReport
+    from crossrank.inference.calibration import Calibration, Isotonic, Platt
 
 # Hypothesis would else fail what takes longer than 200 ms, on a machine that is busy.
 settings.register_profile("no-timing", deadline=None)
@@ -26,9 +26,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cross-encoder after a few dozen steps on three packages of the standard library."""
     import sysconfig
 
-    from train.mine_code import mine_code
-    from train.pipeline import train
-    from train.recipe_files import load_recipe
+    from crossrank.data.mining.code import mine_code
+    from crossrank.train.pipeline import train
+    from crossrank.train.recipe_files import load_recipe
 
     root = tmp_path_factory.mktemp("trained")
     source = root / "source"
@@ -49,8 +49,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> "ExportReport":
     """The export of `trained`."""
-    from export.pipeline import ExportOptions, export_ranker
-    from serve.manifest import Budget
+    from crossrank.export.pipeline import ExportOptions, export_ranker
+    from crossrank.inference.manifest import Budget
 
     # Forty steps of training leave scores so near each other that an honest budget would refuse int8.
     options = ExportOptions(judgements=[HELDOUT], budget=Budget(max_ndcg_drop=0.1, min_top_1=0.5))
@@ -60,8 +60,8 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> "Export
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> "ExportReport":
     """The export of a BERT of random weights in every variant that this machine can make."""
-    from export.pipeline import ExportOptions, export_ranker
-    from serve.manifest import Budget
+    from crossrank.export.pipeline import ExportOptions, export_ranker
+    from crossrank.inference.manifest import Budget
     from tests.tiny_models import tiny_cross_encoder
 
     root = tmp_path_factory.mktemp("tiny")
@@ -73,7 +73,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> "ExportReport":
 
 def calibration_with(curve: "Platt | Isotonic") -> "Calibration":
     """A calibration with a curve, and figures that nobody measured."""
-    from serve.calibration import BeforeAndAfter, Bin, Calibration
+    from crossrank.inference.calibration import BeforeAndAfter, Bin, Calibration
 
     bins = (Bin(predicted=0.25, observed=0.5, count=3), Bin(predicted=0.75, observed=0.5, count=4))
     return Calibration(
@@ -87,8 +87,8 @@ def calibration_with(curve: "Platt | Isotonic") -> "Calibration":
 @pytest.fixture(scope="session")
 def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The ranker of a tiny cross-encoder that ends in the logistic function and holds a calibration."""
-    from export.pipeline import ExportOptions, export_ranker
-    from serve.calibration import Platt, write_calibration
+    from crossrank.export.pipeline import ExportOptions, export_ranker
+    from crossrank.inference.calibration import Platt, write_calibration
     from tests.tiny_models import tiny_cross_encoder
 
     root = tmp_path_factory.mktemp("calibrated")
@@ -112,7 +112,7 @@ def running_server(*arguments: str, stderr: int = subprocess.PIPE) -> Iterator[t
         arguments: of the command.
         stderr: where its log goes.
     """
-    command = [sys.executable, "-m", "crossrank.cli", "serve", *arguments, "--port", "0"]
+    command = [sys.executable, "-P", "-m", "crossrank.cli", "serve", *arguments, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
         assert process.stdout is not None
         try:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from judgements.judged_set import JudgedSet
-from judgements.trec_run import Run, ranking_from_scores
-from train.evaluate import Evaluation, compare_systems
+from crossrank.data.eval_set import JudgedSet
+from crossrank.data.trec import Run, ranking_from_scores
+from crossrank.evaluation.compare import Evaluation, compare_systems
 
 ATTACK = '<script>alert("1")</script> & größe 日本'
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from textwrap import dedent, indent
 
-from judgements.judged_set import JudgedSet, read_judged_set
-from train.mine_code import MiningReport
-from train.python_functions import parse_quietly
+from crossrank.data.eval_set import JudgedSet, read_judged_set
+from crossrank.data.mining.code import MiningReport
+from crossrank.data.mining.python_functions import parse_quietly
 
 BODY = ["total = 0", "for value in values:", "    total += {number}", "return total"]
 

@@ -79,9 +79,9 @@ def test_a_base_install_says_which_runtime_to_install(install: Install, ranker: 
 @pytest.mark.parametrize(
     ("extras", "modules"),
     [
-        ("cpu,export", "export.pipeline, export.read_back"),
+        ("cpu,export", "crossrank.export.pipeline, crossrank.export.onnx_to_torch"),
         ("cpu,bench", "crossrank.bench.engine, crossrank.bench.quality, crossrank.bench.size, crossrank.bench.report"),
-        ("cpu,train", "train.pipeline, train.evaluate_model, train.mine_code"),
+        ("cpu,train", "crossrank.train.pipeline, crossrank.evaluation.evaluate_model, crossrank.data.mining.code"),
     ],
 )
 def test_an_extra_brings_what_its_commands_import(install: Install, extras: str, modules: str, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_an_extra_brings_what_its_commands_import(install: Install, extras: str,
 def test_the_stubs_import_on_both_majors_of_protobuf(install: Install, protobuf: str, tmp_path: Path) -> None:
     python = install(str(ROOT), protobuf)
     probe = (
-        "import google.protobuf, crossrank.client, serve.server\n"
+        "import google.protobuf, crossrank.client, crossrank.serve.server\n"
         "from crossrank.v1 import ranker_pb2\n"
         "message = ranker_pb2.RankRequest(query='q')\n"
         "assert ranker_pb2.RankRequest.FromString(message.SerializeToString()) == message\n"
@@ -109,7 +109,7 @@ def test_fastembed_opens_every_variant_of_a_ranker(install: Install, ranker: Pat
 import json
 from fastembed.common.model_description import ModelSource
 from fastembed.rerank.cross_encoder import TextCrossEncoder
-from serve.scorer import Scorer
+from crossrank.inference.scorer import Scorer
 
 directory = {str(ranker)!r}
 documents = ["def add(a, b): return a + b", "import os", "", "größe 日本", "word " * 300]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from crossrank.cli import app
-from judgements.examples import read_examples
+from crossrank.data.examples import read_examples
+from crossrank.train.recipe import Recipe
 from tests.conftest import HELDOUT
-from train.recipe import Recipe
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)

@@ -12,7 +12,7 @@ from scipy.stats import binom
 from crossrank.bench.contestants import Contestant, Scores
 from crossrank.bench.result import Estimate
 from crossrank.bench.workload import RankCall
-from serve.errors import first_line
+from crossrank.errors import first_line
 
 
 @dataclass(frozen=True, slots=True)

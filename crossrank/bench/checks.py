@@ -14,8 +14,8 @@ from crossrank.bench.result import Check
 from crossrank.bench.server import Server
 from crossrank.bench.targets import message
 from crossrank.bench.workload import RankCall, rank_calls
+from crossrank.errors import CrossrankError
 from crossrank.v1 import ranker_pb2_grpc
-from serve.errors import CrossrankError
 
 _CLIENTS = 8
 _LONG_DEADLINE = 60.0

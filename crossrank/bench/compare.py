@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from crossrank.bench.load_result import LoadResult
 from crossrank.bench.result import Estimate, Result
-from judgements.significance import paired_bootstrap
-from serve.errors import UsageError
+from crossrank.errors import UsageError
+from crossrank.evaluation.significance import paired_bootstrap
 
 _RESAMPLES = 1000
 _SLICES = 10

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from crossrank.bench.workload import RankCall
 from crossrank.client import RankClient
-from serve.ranker import Ranker
-from serve.scorer import Scorer
+from crossrank.inference.ranker import Ranker
+from crossrank.inference.scorer import Scorer
 
 Scores = NDArray[np.float32]
 

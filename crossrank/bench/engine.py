@@ -26,12 +26,12 @@ from crossrank.bench.server import Server, running_server
 from crossrank.bench.variants import chosen_variants, loss_of
 from crossrank.bench.workload import PASSAGES, RankCall, describe, rank_calls, workload_calls
 from crossrank.client import RankClient
-from judgements.metrics import kendall_tau, top_k_overlap
-from serve.errors import CrossrankError, UsageError
-from serve.machine import usable_cores
-from serve.manifest import Variant
-from serve.ranker import Ranker, open_ranker
-from serve.scorer import Scorer
+from crossrank.errors import CrossrankError, UsageError
+from crossrank.evaluation.metrics import kendall_tau, top_k_overlap
+from crossrank.inference.manifest import Variant
+from crossrank.inference.ranker import Ranker, open_ranker
+from crossrank.inference.scorer import Scorer
+from crossrank.machine import usable_cores
 
 # sentence-transformers' own default, which is the baseline.
 _DEFAULT_BATCH = 32

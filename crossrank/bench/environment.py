@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from serve.machine import instruction_set, usable_cores
+from crossrank.machine import instruction_set, usable_cores
 
 _TOOLS = (
     "crossrank",

@@ -12,7 +12,7 @@ from crossrank.bench.objective import Objective, Search, highest_rate
 from crossrank.bench.outcomes import STOPPED, Load
 from crossrank.bench.result import Result, new_result
 from crossrank.bench.workload import PASSAGES, RankCall, describe, workload_calls
-from serve.errors import CrossrankError, UsageError
+from crossrank.errors import CrossrankError, UsageError
 
 MOST_SECONDS = 3600.0
 # A search gives each rate time for so many calls that may miss the percentile, but no more than so many seconds; for a

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from crossrank.bench.result import Check, Speed
 from crossrank.bench.workload import RankCall
-from serve.manifest import Variant
-from serve.scorer import Scorer
+from crossrank.inference.manifest import Variant
+from crossrank.inference.scorer import Scorer
 
 # About what one run of the engine holds.
 _TOKENS = 192

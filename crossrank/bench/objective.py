@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossrank.bench.outcomes import Load, Outcome
-from serve.errors import UsageError
+from crossrank.errors import UsageError
 
 _OBJECTIVE = re.compile(r"p(?P<percentile>\d{1,2}(\.\d+)?)=(?P<number>\d+(\.\d+)?)(?P<unit>ms|s)")
 _UNITS = {"ms": 0.001, "s": 1.0}

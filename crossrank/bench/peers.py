@@ -15,8 +15,8 @@ import numpy as np
 from crossrank.bench.contestants import Contestant, Scores, padded_batches
 from crossrank.bench.targets import open_http
 from crossrank.bench.workload import RankCall
-from serve.errors import CrossrankError, UsageError, first_line
-from serve.ranker import Ranker
+from crossrank.errors import CrossrankError, UsageError, first_line
+from crossrank.inference.ranker import Ranker
 
 # FlashRank knows its models by name alone, and the file of each; the weights in it are ours.
 _FLASHRANK_MODEL, _FLASHRANK_FILE = "ms-marco-MiniLM-L-12-v2", "flashrank-MiniLM-L-12-v2_Q.onnx"

@@ -10,15 +10,15 @@ from crossrank.bench.contestants import Contestant, Scores, sentence_transformer
 from crossrank.bench.result import Estimate, Quality, Result, new_result
 from crossrank.bench.variants import chosen_variants
 from crossrank.bench.workload import RankCall
-from export.reference import ReferenceSet, reference_sets
-from judgements.metrics import evaluate, mean
-from judgements.significance import Interval, paired_bootstrap
-from judgements.trec_run import ranking_from_scores
-from serve.errors import UsageError
-from serve.manifest import Manifest, Variant
-from serve.ranker import open_ranker
-from serve.scorer import Scorer
-from serve.tokenizer import LongDocumentStrategy
+from crossrank.data.trec import ranking_from_scores
+from crossrank.errors import UsageError
+from crossrank.evaluation.metrics import evaluate, mean
+from crossrank.evaluation.significance import Interval, paired_bootstrap
+from crossrank.export.reference import ReferenceSet, reference_sets
+from crossrank.inference.manifest import Manifest, Variant
+from crossrank.inference.ranker import open_ranker
+from crossrank.inference.scorer import Scorer
+from crossrank.inference.tokenizer import LongDocumentStrategy
 
 NDCG, MRR = "nDCG@10", "MRR@10"
 
@@ -54,7 +54,7 @@ def bench_quality(options: QualityOptions, progress: Callable[[str], None] = lam
 
     Raises:
         UsageError, InvalidRanker: the ranker, a variant or a set cannot be used.
-        judgements.errors.JudgementsError: a line of the data is at fault.
+        crossrank.data.errors.JudgementsError: a line of the data is at fault.
         KeyboardInterrupt: it was stopped before anything was measured.
     """
     manifest = open_ranker(options.ranker).manifest

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from crossrank.bench.plot import pictures_of
 from crossrank.bench.result import Result
-from judgements.text_files import written_beside
+from crossrank.data.files import written_beside
 
 RESULT_FILE = "result.json"
 REPORT_FILE = "report.html"

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from crossrank.bench.environment import revision, this_machine, tools
 from crossrank.bench.load_result import LoadResult, Record
-from serve.errors import UsageError
+from crossrank.errors import UsageError
 
 
 class Machine(Record):

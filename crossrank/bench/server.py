@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from serve.errors import CrossrankError
+from crossrank.errors import CrossrankError
 
 _READY = "listening on "
 
@@ -69,7 +69,7 @@ def running_server(ranker: Path, variant: str) -> Iterator[Server]:
         CrossrankError: it does not start.
     """
     metrics_port = _free_port()
-    command = [sys.executable, "-m", "crossrank.cli", "serve", str(ranker), "--port", "0", "--variant", variant]
+    command = [sys.executable, "-P", "-m", "crossrank.cli", "serve", str(ranker), "--port", "0", "--variant", variant]
     command += ["--score-cache", "0", "--document-cache", "0", "--metrics-port", str(metrics_port)]
     # In a session of its own: Ctrl-C is for who measures, not for what is measured.
     with subprocess.Popen(

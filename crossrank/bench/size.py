@@ -16,8 +16,8 @@ from crossrank.bench.result import Result, Sizing, new_result
 from crossrank.bench.server import running_server
 from crossrank.bench.variants import chosen_variants, loss_of
 from crossrank.bench.workload import PASSAGES, RankCall, describe, workload_calls
-from serve.errors import CrossrankError, UsageError
-from serve.ranker import open_ranker
+from crossrank.errors import CrossrankError, UsageError
+from crossrank.inference.ranker import open_ranker
 
 # A fleet at its very limit misses the objective with the first replica that restarts.
 _HEADROOM = 0.8

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossrank.bench.workload import RankCall
+from crossrank.errors import CrossrankError, UsageError
 from crossrank.v1 import ranker_pb2
-from serve.errors import CrossrankError, UsageError
 
 _OPTIONS = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 0))
 _NO_ADDRESS = "{}: give host:port of a gRPC server, or an http URL of a /rerank"

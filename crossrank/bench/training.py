@@ -14,15 +14,15 @@ from transformers import PrinterCallback
 
 from crossrank.bench.alternate import ratio
 from crossrank.bench.result import Result, Speed, new_result
-from serve.errors import UsageError
-from train.base import open_base, usable_precision
-from train.dataset import TrainingSet, open_training_set, write_training_set
-from train.fine_tune import fine_tune
-from train.losses import make_loss
-from train.recipe import Recipe
-from train.run_directory import RunDirectory
-from train.screening import Screen
-from train.sources import examples_of
+from crossrank.errors import UsageError
+from crossrank.models.cross_encoder import open_base, usable_precision
+from crossrank.train.dataset import TrainingSet, open_training_set, write_training_set
+from crossrank.train.fine_tune import fine_tune
+from crossrank.train.losses import make_loss
+from crossrank.train.recipe import Recipe
+from crossrank.train.run_directory import RunDirectory
+from crossrank.train.screening import Screen
+from crossrank.train.sources import examples_of
 
 BASELINE = "sentence-transformers, its defaults"
 
@@ -47,7 +47,7 @@ def bench_training(
 
     Raises:
         UsageError: the recipe or its data cannot be used.
-        judgements.errors.JudgementsError: a line of the data is at fault.
+        crossrank.data.errors.JudgementsError: a line of the data is at fault.
         KeyboardInterrupt: it was stopped before the first turn that counts had ended.
     """
     if recipe.loss.uses_batch:

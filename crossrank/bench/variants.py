@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from serve.conformance import suitable
-from serve.errors import UsageError
-from serve.manifest import Manifest, Variant
+from crossrank.errors import UsageError
+from crossrank.inference.golden import suitable
+from crossrank.inference.manifest import Manifest, Variant
 
 
 def chosen_variants(manifest: Manifest, names: Sequence[str] = ()) -> list[Variant]:

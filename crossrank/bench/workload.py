@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from export.reference import standard_library_functions
-from judgements.bm25 import BM25
-from judgements.judged_set import is_judged_set, read_judged_set
-from judgements.text_files import json_records
-from serve.errors import UsageError
-from serve.hub import DEFAULT_RANKER
+from crossrank.data.bm25 import BM25
+from crossrank.data.eval_set import is_judged_set, read_judged_set
+from crossrank.data.files import json_records
+from crossrank.errors import UsageError
+from crossrank.export.reference import standard_library_functions
+from crossrank.inference.hub import DEFAULT_RANKER
 
 PASSAGES = "passages"
 
@@ -51,7 +51,7 @@ def workload_calls(name: str, count: int, documents: int, seed: int) -> list[Ran
 
     Raises:
         UsageError: there is no such workload, or a line of it is at fault.
-        judgements.errors.JudgementsError: a file is at fault.
+        crossrank.data.errors.JudgementsError: a file is at fault.
     """
     path = Path(name)
     if name == PASSAGES:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import typer
 
 from crossrank.cli import bench, export, feedback, inspect, quickstart, rank, serve, train
-from judgements.errors import JudgementsError
-from serve.errors import CrossrankError
+from crossrank.data.errors import JudgementsError
+from crossrank.errors import CrossrankError
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -9,7 +9,7 @@ import typer
 
 from crossrank.cli.bench_tables import show_changes, show_result
 from crossrank.cli.output import needs, print_json, print_step
-from serve.errors import UsageError
+from crossrank.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,7 +86,7 @@ def training(
     """Measure a recipe's pairs a second beside sentence-transformers' own trainer: same data, same batch, in turns."""
     with needs("bench,train,cpu"):
         from crossrank.bench.training import TrainingOptions, bench_training
-        from train.recipe_files import load_recipe
+        from crossrank.train.recipe_files import load_recipe
     loaded, options = load_recipe(recipe, overrides or ()), TrainingOptions(rows, alternations)
     _deliver(lambda: bench_training(loaded, options, print_step), out, as_json)
 

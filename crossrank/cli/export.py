@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossrank.cli.output import needs, print_json, print_step, print_table, ranker_or_default
-from serve.errors import UsageError
-from serve.manifest import Agreement, Budget
+from crossrank.errors import UsageError
+from crossrank.inference.manifest import Agreement, Budget
 
 if TYPE_CHECKING:
-    from export.pipeline import ExportReport
-    from export.trials import Trial
+    from crossrank.export.pipeline import ExportReport
+    from crossrank.export.trials import Trial
 
 _DEFAULT = Budget()
 
@@ -70,8 +70,8 @@ def export_onnx(
     """Convert a cross-encoder to ONNX, and write those variants that keep PyTorch's ranking within a budget."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     with needs("export"):
-        from export.pipeline import ExportOptions, ExportRefused, export_ranker
-        from export.presets import CALIBRATIONS
+        from crossrank.export.pipeline import ExportOptions, ExportRefused, export_ranker
+        from crossrank.export.presets import CALIBRATIONS
     if calibration not in CALIBRATIONS:
         raise UsageError(f"--calibration {calibration} is not one of {', '.join(CALIBRATIONS)}")
     flags = {"quint8_avx2": avx2, "qint8_avx512": avx512, "qint8_avx512_vnni": avx512_vnni, "qint8_arm64": arm64}
@@ -121,7 +121,7 @@ def export_pytorch(
 ) -> None:
     """Write a ranker's weights as a cross-encoder of sentence-transformers, to fine-tune it."""
     with needs("export"):
-        from export.read_back import write_cross_encoder
+        from crossrank.export.onnx_to_torch import write_cross_encoder
     difference = write_cross_encoder(ranker_or_default(ranker), out, force=force)
     if as_json:
         print_json({"directory": str(out), "largest_difference": difference})

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from crossrank.cli.output import print_json, print_table
-from serve.errors import UsageError
+from crossrank.errors import UsageError
 
 if TYPE_CHECKING:
-    from judgements.feedback import FeedbackReport
+    from crossrank.feedback.labels import FeedbackReport
 
 # Where most users stop looking.
 _RANKS_SHOWN = 10
@@ -45,7 +45,7 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Turn feedback into training rows: one label for each query and document, the mean of its ratings."""
-    from judgements.feedback import export_feedback
+    from crossrank.feedback.labels import export_feedback
 
     if inverse_propensity is not None and clicks == "ignore":
         raise UsageError("--inverse-propensity weighs clicks; give --clicks use too")

@@ -7,7 +7,7 @@ import typer
 
 from crossrank.cli.export import AGREEMENT_COLUMNS, agreement_cells
 from crossrank.cli.output import print_json, print_step, print_table, ranker_or_default
-from serve.errors import InvalidRanker, UsageError
+from crossrank.errors import InvalidRanker, UsageError
 
 
 def inspect(
@@ -19,9 +19,9 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the page as JSON.")] = False,
 ) -> None:
     """Show what a ranker is, what its variants were accepted on, and how each one runs on this machine."""
-    from serve.machine import instruction_set, usable_cores
-    from serve.ranker import open_ranker
-    from serve.runtime import require_onnxruntime
+    from crossrank.inference.ranker import open_ranker
+    from crossrank.inference.session import require_onnxruntime
+    from crossrank.machine import instruction_set, usable_cores
 
     require_onnxruntime()
     opened = open_ranker(ranker_or_default(ranker))
@@ -45,8 +45,8 @@ def inspect(
 
 def _try_variants(directory: Path, files: list[str], *, measure: bool) -> dict[str, dict[str, Any]]:
     """For each variant whether this machine gives its golden scores, and how fast it is."""
-    from serve.scorer import Scorer
-    from serve.speed import measure_speed
+    from crossrank.inference.scorer import Scorer
+    from crossrank.inference.throughput import measure_speed
 
     here: dict[str, dict[str, Any]] = {}
     scorers: dict[str, Scorer] = {}

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from serve.errors import UsageError
+from crossrank.errors import UsageError
 
 # A file or a pipe has no width; rich would take 80 columns and fold the tables.
 _WIDTH_OF_FILES = 120
@@ -39,7 +39,7 @@ def ranker_or_default(ranker: str | None) -> Path:
     Raises:
         UsageError: there is none of that id.
     """
-    from serve.hub import DEFAULT_RANKER, DEFAULT_SENTENCE, locate_ranker
+    from crossrank.inference.hub import DEFAULT_RANKER, DEFAULT_SENTENCE, locate_ranker
 
     if ranker:
         return locate_ranker(ranker)
@@ -64,6 +64,6 @@ def needs(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name and error.name.split(".")[0] in ("crossrank", "judgements", "serve", "export", "train"):
+        if error.name and error.name.split(".")[0] == "crossrank":
             raise
         raise UsageError(f"this command needs {error.name}: pip install 'crossrank[{extra}]'") from None

@@ -21,8 +21,8 @@ from crossrank.cli.export import show_report
 from crossrank.cli.output import needs, print_json, print_step, print_table
 from crossrank.cli.train import note_of, progress_bar, show_mining, show_training, show_verdicts
 from crossrank.client import RankClient
+from crossrank.errors import CrossrankError
 from crossrank.v1 import ranker_pb2
-from serve.errors import CrossrankError
 
 QUESTIONS = (
     "parse an ISO 8601 date string",
@@ -46,8 +46,8 @@ def quickstart(
 ) -> None:
     """Serve the default ranker, fine-tune it on the standard library, export, serve and rank: offline, on a CPU."""
     with needs("all"):
-        import export.pipeline  # noqa: F401
-        from train.result import METRICS_FILE
+        import crossrank.export.pipeline  # noqa: F401
+        from crossrank.train.write import METRICS_FILE
     out.mkdir(parents=True, exist_ok=True)
     # With --json, standard output holds one document; what each step made is in its directory.
     show: Show = (lambda table, report: None) if as_json else (lambda table, report: table(report))
@@ -69,7 +69,7 @@ def quickstart(
 
 
 def _mine(out: Path, show: Show) -> None:
-    from train.mine_code import mine_code
+    from crossrank.data.mining.code import mine_code
 
     if (out / "data").exists():
         print_step(f"1/6 mined already: {out / 'data'}")
@@ -83,9 +83,9 @@ def _mine(out: Path, show: Show) -> None:
 
 def _choose_dev(out: Path) -> None:
     """Held-out queries with the candidates of BM25 and of the base; no positive is added."""
-    from judgements.judged_set import JudgedSet, read_judged_set, write_judged_set
-    from train.base import PACKAGED_BASE
-    from train.orders import first_stage
+    from crossrank.data.eval_set import JudgedSet, read_judged_set, write_judged_set
+    from crossrank.evaluation.baselines import first_stage
+    from crossrank.models.cross_encoder import PACKAGED_BASE
 
     if (out / "dev").exists():
         print_step(f"3/6 candidates found already: {out / 'dev'}")
@@ -100,11 +100,11 @@ def _choose_dev(out: Path) -> None:
 
 
 def _train(out: Path, show: Show) -> None:
-    import train
-    from export.read_back import write_cross_encoder
-    from serve.hub import DEFAULT_RANKER
-    from train.pipeline import train as run
-    from train.recipe_files import load_recipe
+    import crossrank.train
+    from crossrank.export.onnx_to_torch import write_cross_encoder
+    from crossrank.inference.hub import DEFAULT_RANKER
+    from crossrank.train.pipeline import train as run
+    from crossrank.train.recipe_files import load_recipe
 
     if (out / "model").exists():
         print_step(f"4/6 trained already: {out / 'model'}")
@@ -113,7 +113,7 @@ def _train(out: Path, show: Show) -> None:
     if not (out / "base").exists():
         write_cross_encoder(DEFAULT_RANKER, out / "base")
     recipe = load_recipe(
-        Path(train.__path__[0]) / "recipes" / "quickstart.toml",
+        Path(crossrank.train.__path__[0]) / "recipes" / "quickstart.toml",
         [f"base={out}/base", f"data.train={out}/data/train", f"data.dev={out}/dev"],
     )
     with progress_bar("train") as bar:
@@ -127,7 +127,7 @@ def _train(out: Path, show: Show) -> None:
 
 
 def _export(out: Path, show: Show) -> None:
-    from export.pipeline import ExportOptions, export_ranker
+    from crossrank.export.pipeline import ExportOptions, export_ranker
 
     if (out / "ranker").exists():
         print_step(f"5/6 exported already: {out / 'ranker'}")
@@ -142,7 +142,7 @@ def _export(out: Path, show: Show) -> None:
 def _server(ranker: Path | None) -> Iterator[str]:
     """A server of its own process on loopback, of the default ranker where none is given; gives its address."""
     named = [] if ranker is None else [str(ranker)]
-    command = [sys.executable, "-m", "crossrank.cli", "serve", *named, "--port", "0"]
+    command = [sys.executable, "-P", "-m", "crossrank.cli", "serve", *named, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         try:
@@ -156,8 +156,8 @@ def _server(ranker: Path | None) -> Iterator[str]:
 
 def _ask(out: Path, ranker: Path | None) -> list[dict[str, Any]]:
     """Asks real questions over the functions that BM25 finds in the whole of what was mined."""
-    from judgements.bm25 import BM25
-    from judgements.judged_set import read_judged_set
+    from crossrank.data.bm25 import BM25
+    from crossrank.data.eval_set import read_judged_set
 
     sides = [read_judged_set(out / "data" / side) for side in ("train", "dev")]
     corpus = {doc_id: text for side in sides for doc_id, text in side.corpus.items()}

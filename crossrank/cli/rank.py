@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from crossrank.cli.output import print_json, print_step, print_table, ranker_or_default
-from serve.errors import UsageError
-from serve.ranking import RankedDocument
+from crossrank.errors import UsageError
+from crossrank.results import RankedDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def rank(
 
 
 def _in_process(ranker: str | None, query: str, texts: list[str], top_n: int) -> list[RankedDocument]:
-    from serve.scorer import Scorer
+    from crossrank.inference.scorer import Scorer
 
     if not query.strip():
         raise UsageError("query: is empty")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from serve.errors import UsageError
+from crossrank.errors import UsageError
 
 
 def serve(
@@ -47,10 +47,10 @@ def serve(
     ] = None,
 ) -> None:
     """Serve rankers over gRPC. A flag beats CROSSRANK_... in the environment, which beats the file."""
-    from serve.logs import configure_logs
-    from serve.runtime import require_onnxruntime
-    from serve.server import serve as run
-    from serve.settings import load_settings
+    from crossrank.inference.session import require_onnxruntime
+    from crossrank.serve.logs import configure_logs
+    from crossrank.serve.server import serve as run
+    from crossrank.serve.settings import load_settings
 
     flags = {
         "ranker": ranker,

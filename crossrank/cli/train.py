@@ -10,14 +10,14 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from crossrank.cli.output import console, needs, print_json, print_step, print_table, ranker_or_default
-from serve.errors import CrossrankError, UsageError
+from crossrank.errors import CrossrankError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from train.evaluate import Evaluation
-    from train.mine_code import MiningReport
-    from train.result import TrainingReport
+    from crossrank.data.mining.code import MiningReport
+    from crossrank.evaluation.compare import Evaluation
+    from crossrank.train.write import TrainingReport
 
 
 def mine_code(
@@ -28,7 +28,7 @@ def mine_code(
 ) -> None:
     """Turn Python source trees into judged sets: a docstring's first sentence asks for its function."""
     with needs("train"):
-        from train.mine_code import mine_code as mine
+        from crossrank.data.mining.code import mine_code as mine
     *sources, out = paths
     if not sources:
         raise UsageError("give at least one source directory, then the directory to write")
@@ -64,14 +64,14 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Fine-tune a cross-encoder as a recipe says, and judge whether that helped."""
-    from train.recipe_files import explain as explained
-    from train.recipe_files import load_recipe
+    from crossrank.train.recipe_files import explain as explained
+    from crossrank.train.recipe_files import load_recipe
 
     if explain:
         show_keys(explained(), as_json)
         return
     with needs("train"):
-        from train.pipeline import train as run
+        from crossrank.train.pipeline import train as run
     if recipe is None:
         raise UsageError("give a recipe, a TOML file; --explain prints what it may hold")
     loaded = load_recipe(recipe, overrides or ())
@@ -117,7 +117,7 @@ def evaluate(
 ) -> None:
     """Evaluate a model on the candidates of a judged set, beside BM25's order, its base's cosine, and both fused."""
     with needs("train"):
-        from train.evaluate_model import evaluate_model
+        from crossrank.evaluation.evaluate_model import evaluate_model
     if len(what) > 2:
         raise UsageError(f"evaluate takes a model and data, not {len(what)} arguments")
     *models, data = what
@@ -205,7 +205,7 @@ def show_keys(keys: "Sequence[tuple[str, str, str]]", as_json: bool) -> None:
 
 def show_evaluation(evaluation: "Evaluation", name: str = "") -> None:
     """Prints every order's measures, the first one's lead with its interval, and the verdict on it."""
-    from judgements.metrics import MEASURES
+    from crossrank.evaluation.metrics import MEASURES
 
     first, *others = evaluation.per_query
     title = f"{name}: " if name else ""

@@ -15,7 +15,7 @@ from crossrank.bench.peers import named_server, running_peer
 from crossrank.bench.result import Result
 from crossrank.bench.targets import Answer
 from crossrank.bench.workload import RankCall, rank_calls
-from serve.errors import CrossrankError
+from crossrank.errors import CrossrankError
 from tests.reranking_server import Behaviour, reranking_server
 
 

@@ -10,7 +10,7 @@ from crossrank.bench.compare import compare_results
 from crossrank.bench.outcomes import Outcome
 from crossrank.bench.result import Result, new_result, read_result
 from crossrank.bench.size import replicas_for
-from serve.errors import UsageError
+from crossrank.errors import UsageError
 from tests.made_results import calls, engine_result, load_result, quality_result
 
 

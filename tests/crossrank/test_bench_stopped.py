@@ -15,9 +15,9 @@ from crossrank.bench import engine, quality, size, training
 from crossrank.bench.objective import Objective, Search
 from crossrank.bench.outcomes import STOPPED, Load, Outcome
 from crossrank.bench.result import Check, Quality
-from serve.errors import CrossrankError, UsageError
+from crossrank.errors import CrossrankError, UsageError
+from crossrank.train.recipe_files import load_recipe
 from tests.conftest import HELDOUT
-from train.recipe_files import load_recipe
 
 
 def test_ctrl_c_keeps_the_points_that_were_measured(ranker: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,8 +64,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path, arguments: tu
 
 def test_help_and_the_serving_path_import_no_training_stack() -> None:
     probe = (
-        "import sys, crossrank.cli, crossrank.client, serve.server, serve.scorer\n"
-        "heavy = {'torch', 'transformers', 'optimum', 'sentence_transformers', 'judgements.bm25', 'scipy'}\n"
+        "import sys, crossrank.cli, crossrank.client, crossrank.serve.server, crossrank.inference.scorer\n"
+        "heavy = {'torch', 'transformers', 'optimum', 'sentence_transformers', 'crossrank.data.bm25', 'scipy'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
     outcome = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)

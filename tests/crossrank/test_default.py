@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from crossrank.client import RankClient
-from export.read_back import write_cross_encoder
-from judgements.judged_set import read_judged_set
-from serve.errors import UsageError
-from serve.hub import DEFAULT_RANKER, DEFAULT_SENTENCE
-from serve.scorer import Scorer
+from crossrank.data.eval_set import read_judged_set
+from crossrank.errors import UsageError
+from crossrank.evaluation.baselines import predict
+from crossrank.export.onnx_to_torch import write_cross_encoder
+from crossrank.inference.hub import DEFAULT_RANKER, DEFAULT_SENTENCE
+from crossrank.inference.scorer import Scorer
+from crossrank.models.cross_encoder import open_cross_encoder
 from tests.conftest import HELDOUT, running_server
 from tests.crossrank.test_cli import crossrank
-from train.base import open_cross_encoder
-from train.orders import predict
 
 QUERY = "how do I remove duplicates from a list but keep the order"
 DOCUMENTS = [

@@ -2,8 +2,8 @@ import json
 import shutil
 from pathlib import Path
 
-from export.pipeline import ExportReport
-from serve.manifest import read_manifest
+from crossrank.export.pipeline import ExportReport
+from crossrank.inference.manifest import read_manifest
 from tests.crossrank.test_cli import crossrank
 
 

@@ -19,7 +19,7 @@ from crossrank.bench.outcomes import STOPPED, Load
 from crossrank.bench.result import Result
 from crossrank.bench.targets import Answer
 from crossrank.bench.workload import RankCall, rank_calls
-from serve.errors import CrossrankError, UsageError
+from crossrank.errors import CrossrankError, UsageError
 from tests.reranking_server import Behaviour, reranking_server
 
 CALLS = [RankCall("what", ["one", "two"]), RankCall("why", ["three", "four", "five"])]

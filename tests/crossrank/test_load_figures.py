@@ -17,9 +17,9 @@ from crossrank.bench.load_summary import summarise
 from crossrank.bench.objective import Objective, Search, highest_rate, parse_objective
 from crossrank.bench.outcomes import STOPPED, Load, Outcome
 from crossrank.bench.workload import RankCall, workload_calls
-from judgements.errors import JudgementsError
-from serve.errors import UsageError
-from serve.hub import DEFAULT_RANKER
+from crossrank.data.errors import JudgementsError
+from crossrank.errors import UsageError
+from crossrank.inference.hub import DEFAULT_RANKER
 from tests.conftest import HELDOUT
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from crossrank.cli import main
-from serve.calibration import Calibration, read_calibration
+from crossrank.inference.calibration import Calibration, read_calibration
 from tests.tiny_models import tiny_cross_encoder
 
 WORDS = ("read", "a", "file", "parse", "json", "add", "two", "numbers", "city", "france", "long", "word")

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.pipeline import ExportOptions, ExportReport, export_ranker
-from serve.manifest import Budget, read_manifest
-from serve.scorer import Scorer
+from crossrank.export.pipeline import ExportOptions, ExportReport, export_ranker
+from crossrank.inference.manifest import Budget, read_manifest
+from crossrank.inference.scorer import Scorer
 from tests.tiny_models import tiny_cross_encoder
 
 PAIRS = [

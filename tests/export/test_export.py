@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from crossrank.client import RankClient
-from export.pipeline import ExportReport
-from judgements.judged_set import read_judged_set
-from serve.manifest import read_manifest, sha256_of
-from serve.scorer import Scorer
+from crossrank.data.eval_set import read_judged_set
+from crossrank.export.pipeline import ExportReport
+from crossrank.inference.manifest import read_manifest, sha256_of
+from crossrank.inference.scorer import Scorer
 from tests.conftest import HELDOUT
 
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from export.gate import agreement, failure, noise_to_signal, split
-from export.reference import ReferenceList, ReferenceSet, reference_sets
-from serve.manifest import Agreement, Budget, Difference
+from crossrank.export.gate import agreement, failure, noise_to_signal, split
+from crossrank.export.reference import ReferenceList, ReferenceSet, reference_sets
+from crossrank.inference.manifest import Agreement, Budget, Difference
 from tests.conftest import HELDOUT
 
 LISTS = [

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from export.pipeline import ExportOptions, export_ranker
-from serve.manifest import read_manifest
-from serve.ranker import open_ranker
+from crossrank.export.pipeline import ExportOptions, export_ranker
+from crossrank.inference.manifest import read_manifest
+from crossrank.inference.ranker import open_ranker
 from tests.tiny_models import tiny_cross_encoder
 
 

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from export.onnx_writer import OnnxWriter
-from export.per_token import QuantizedActivations, quantize_weight
+from crossrank.export.onnx_writer import OnnxWriter
+from crossrank.export.per_token import QuantizedActivations, quantize_weight
 
 weights = arrays(
     np.float32,

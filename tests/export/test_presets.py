@@ -5,9 +5,9 @@ import onnxruntime
 import pytest
 from transformers import AutoTokenizer
 
-from export.pipeline import ExportReport
-from export.presets import CALIBRATIONS, Calibration, quantize
-from serve.manifest import Variant
+from crossrank.export.pipeline import ExportReport
+from crossrank.export.presets import CALIBRATIONS, Calibration, quantize
+from crossrank.inference.manifest import Variant
 
 
 @pytest.mark.parametrize("calibration", CALIBRATIONS)

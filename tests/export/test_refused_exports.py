@@ -7,10 +7,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from export import pipeline, presets
-from export.pipeline import ExportOptions, ExportRefused, export_ranker
-from serve.errors import InvalidRanker, UsageError
-from serve.manifest import Budget
+from crossrank.errors import InvalidRanker, UsageError
+from crossrank.export import pipeline, presets
+from crossrank.export.pipeline import ExportOptions, ExportRefused, export_ranker
+from crossrank.inference.manifest import Budget
 from tests.conftest import HELDOUT
 from tests.tiny_models import tiny_cross_encoder
 
@@ -98,7 +98,7 @@ def test_a_bad_model_path(tmp_path: Path, model: str) -> None:
 
 
 def test_a_model_that_is_no_cross_encoder(tmp_path: Path) -> None:
-    from train.base import PACKAGED_BASE, locate_base
+    from crossrank.models.cross_encoder import PACKAGED_BASE, locate_base
 
     with pytest.raises(UsageError, match="is no cross-encoder: it is a BertModel"):
         export_ranker(locate_base(PACKAGED_BASE), tmp_path / "out")

@@ -2,8 +2,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from serve.admission import Admission
-from serve.errors import Overloaded
+from crossrank.errors import Overloaded
+from crossrank.serve.admission import Admission
 
 
 @dataclass

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from serve.engine import Engine
-from serve.errors import DeadlineExceeded, InvalidRequest
-from serve.scorer import Scorer
-from serve.validation import Work
+from crossrank.errors import DeadlineExceeded, InvalidRequest
+from crossrank.inference.scorer import Scorer
+from crossrank.serve.engine import Engine
+from crossrank.serve.requests import Work
 
 PAIRS = [("a query", f"text {number}") for number in range(5)]
 

@@ -23,7 +23,7 @@ from tests.serve.test_server import BIN, TEXTS, request
 from tests.serve.test_stream import queries
 
 if TYPE_CHECKING:
-    from export.pipeline import ExportReport
+    from crossrank.export.pipeline import ExportReport
 
 SERVICE = "crossrank.v1.FeedbackService"
 

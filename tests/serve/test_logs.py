@@ -3,7 +3,7 @@ import json
 import pytest
 import structlog
 
-from serve.logs import configure_logs
+from crossrank.serve.logs import configure_logs
 
 
 def test_a_fault_is_logged_with_its_frames_and_without_its_locals(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from crossrank.client import RankClient
-from serve.engine import _TOKENIZE_CHARACTERS, _slices
+from crossrank.serve.engine import _TOKENIZE_CHARACTERS, _slices
 
 
 def test_slices_hold_every_pair_once_and_in_order() -> None:

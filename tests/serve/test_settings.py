@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from serve.errors import UsageError
-from serve.settings import load_settings
+from crossrank.errors import UsageError
+from crossrank.serve.settings import load_settings
 
 
 @pytest.fixture

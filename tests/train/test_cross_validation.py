@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from judgements.examples import Example
-from train.cross_validation import cross_validate
-from train.held_out import HeldOut, from_examples
-from train.recipe import Recipe
+from crossrank.data.examples import Example
+from crossrank.evaluation.held_out import HeldOut, from_examples
+from crossrank.train.cross_validation import cross_validate
+from crossrank.train.recipe import Recipe
 
 WORDS = ("read", "write", "sort", "parse", "fold", "walk", "draw", "send", "plan")
 EXAMPLES = [Example(f"how to {word}", (f"{word} a", f"{word} b"), (1.0, 0.0)) for word in WORDS]
@@ -24,9 +24,9 @@ class Trainings:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.learnt: list[list[tuple[str, str]]] = []
         self.ordered: list[set[str]] = []
-        monkeypatch.setattr("train.cross_validation.open_base", lambda recipe: None)
-        monkeypatch.setattr("train.cross_validation.fine_tune", self._fine_tune)
-        monkeypatch.setattr("train.cross_validation.predict", self._predict)
+        monkeypatch.setattr("crossrank.train.cross_validation.open_base", lambda recipe: None)
+        monkeypatch.setattr("crossrank.train.cross_validation.fine_tune", self._fine_tune)
+        monkeypatch.setattr("crossrank.train.cross_validation.predict", self._predict)
 
     def _fine_tune(self, model: Any, examples: Any, recipe: Any, run: Any, *, resumable: bool) -> None:
         assert not resumable

@@ -5,13 +5,13 @@ import pytest
 import torch
 from sentence_transformers.cross_encoder.data_collator import CrossEncoderDataCollator
 
-from judgements.examples import Example
+from crossrank.data.examples import Example
+from crossrank.evaluation.baselines import predict
+from crossrank.models.cross_encoder import open_cross_encoder
+from crossrank.train.dataset import open_training_set, write_training_set
+from crossrank.train.losses import CrossEntropyLoss, make_loss
+from crossrank.train.recipe import Loss, LossName
 from tests.tiny_models import tiny_cross_encoder
-from train.base import open_cross_encoder
-from train.dataset import open_training_set, write_training_set
-from train.losses import CrossEntropyLoss, make_loss
-from train.orders import predict
-from train.recipe import Loss, LossName
 
 EXAMPLES = [
     Example("parse a date", ("def parse(date): ...", "def sort(items): ...", "class Tree: ..."), (1.0, 0.25, 0.0)),

@@ -7,19 +7,19 @@ from typing import Any, get_args
 
 import pytest
 
-from judgements.judged_set import JudgedSet, read_judged_set
-from judgements.metrics import evaluate, mean
-from judgements.trec_run import ranking_from_scores
-from train.base import PACKAGED_BASE, open_base
-from train.dataset import open_training_set, shape_of, write_training_set
-from train.fine_tune import fine_tune
-from train.mine_code import mine_code
-from train.orders import first_stage, predict, score_candidates
-from train.recipe import Loss, LossName, Recipe
-from train.run_directory import RunDirectory
-from train.screening import Screen
-from train.sources import examples_of
-from train.teacher import Teacher
+from crossrank.data.eval_set import JudgedSet, read_judged_set
+from crossrank.data.mining.code import mine_code
+from crossrank.data.trec import ranking_from_scores
+from crossrank.evaluation.baselines import first_stage, predict, score_candidates
+from crossrank.evaluation.metrics import evaluate, mean
+from crossrank.models.cross_encoder import PACKAGED_BASE, open_base
+from crossrank.train.dataset import open_training_set, shape_of, write_training_set
+from crossrank.train.fine_tune import fine_tune
+from crossrank.train.recipe import Loss, LossName, Recipe
+from crossrank.train.run_directory import RunDirectory
+from crossrank.train.screening import Screen
+from crossrank.train.sources import examples_of
+from crossrank.train.teacher import Teacher
 
 
 @pytest.fixture(scope="module")

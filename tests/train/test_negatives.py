@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from judgements.judged_set import JudgedSet
-from judgements.near_duplicates import is_near_duplicate
-from train.negatives import mine_negatives
-from train.recipe import Negatives
+from crossrank.data.eval_set import JudgedSet
+from crossrank.data.near_duplicates import is_near_duplicate
+from crossrank.train.negatives import mine_negatives
+from crossrank.train.recipe import Negatives
 
 WORDS = ("read", "write", "file", "path", "sort", "list", "tree", "node", "date", "parse")
 TEXTS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map(" ".join), min_size=1, max_size=25)

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from serve.errors import UsageError
-from train.recipe_files import load_recipe
+from crossrank.errors import UsageError
+from crossrank.train.recipe_files import load_recipe
 
 RECIPES = Path(__file__).parent.parent.parent / "train" / "recipes"
 MINIMAL = 'name = "r"\nbase = "b"\nmax_length = 64\n[data]\ntrain = "rows.jsonl"\n'

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from judgements.judged_set import JudgedSet
-from serve.calibration import Bin
+from crossrank.data.eval_set import JudgedSet
+from crossrank.evaluation.compare import Evaluation
+from crossrank.inference.calibration import Bin
+from crossrank.train.report import ReportInput, report_json, write_report
 from tests.judged_by_hand import AFTER_DOWN, ATTACK, JUDGED, TUNED, UNTUNED, evaluated
-from train.evaluate import Evaluation
-from train.report import ReportInput, report_json, write_report
 
 
 def bare() -> ReportInput:

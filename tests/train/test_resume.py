@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from serve.errors import UsageError
+from crossrank.errors import UsageError
+from crossrank.train.fine_tune import Stopped
+from crossrank.train.pipeline import train
+from crossrank.train.recipe_files import load_recipe
+from crossrank.train.run_directory import open_run, run_of
 from tests.tiny_models import tiny_cross_encoder
-from train.fine_tune import Stopped
-from train.pipeline import train
-from train.recipe_files import load_recipe
-from train.run_directory import open_run, run_of
 
 WORDS = ("read", "a", "file", "parse", "json", "add", "two", "numbers", "city", "france", "long", "word")
 

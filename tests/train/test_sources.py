@@ -4,13 +4,13 @@ from pathlib import Path
 import datasets
 import pytest
 
-from judgements.errors import JudgementsError
-from judgements.examples import Example
-from judgements.judged_set import JudgedSet, read_judged_set, write_judged_set
-from serve.errors import UsageError
-from train.recipe import Loss, Recipe
-from train.screening import Screen
-from train.sources import examples_of, has_few_queries
+from crossrank.data.errors import JudgementsError
+from crossrank.data.eval_set import JudgedSet, read_judged_set, write_judged_set
+from crossrank.data.examples import Example
+from crossrank.errors import UsageError
+from crossrank.train.recipe import Loss, Recipe
+from crossrank.train.screening import Screen
+from crossrank.train.sources import examples_of, has_few_queries
 
 WORDS = ("read", "write", "file", "path", "sort", "list", "tree", "node", "date", "parse")
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from judgements.examples import Example
-from serve.errors import UsageError
+from crossrank.data.examples import Example
+from crossrank.errors import UsageError
+from crossrank.evaluation.baselines import predict
+from crossrank.models.cross_encoder import PACKAGED_BASE, locate_base, open_cross_encoder
+from crossrank.train.recipe import Distillation
+from crossrank.train.teacher import Teacher
 from tests.tiny_models import tiny_cross_encoder
-from train.base import PACKAGED_BASE, locate_base, open_cross_encoder
-from train.orders import predict
-from train.recipe import Distillation
-from train.teacher import Teacher
 
 EXAMPLES = [
     Example("read a file", ("def read(path): ...", "def add(a, b): ..."), (1.0, 0.0)),
@@ -59,7 +59,7 @@ def test_a_pair_is_scored_once_for_a_model_and_a_length(
         scored.append(pairs)
         return np.arange(len(pairs), dtype=np.float32)
 
-    monkeypatch.setattr("train.teacher.predict", counted)
+    monkeypatch.setattr("crossrank.train.teacher.predict", counted)
     wanted = Distillation(teacher=cross_encoder)
     first = labels(Teacher(wanted, tmp_path / "scores", 32))
     assert labels(Teacher(wanted, tmp_path / "scores", 32)) == first == [0.0, 1.0, 2.0, 3.0]

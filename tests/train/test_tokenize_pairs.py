@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import CrossEncoder
 
+from crossrank.train.tokenize_pairs import fast_preprocess
 from tests.tiny_models import tiny_cross_encoder
-from train.tokenize_pairs import fast_preprocess
 
 texts = st.text(alphabet="abc def(é\u4e2d", max_size=90)
 

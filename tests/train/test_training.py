@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from serve.errors import UsageError
+from crossrank.errors import UsageError
+from crossrank.evaluation.evaluate_model import evaluate_model
+from crossrank.models.cross_encoder import PACKAGED_BASE, locate_base, open_base, open_cross_encoder, set_depth
+from crossrank.train.pipeline import train
+from crossrank.train.recipe import Recipe
+from crossrank.train.recipe_files import load_recipe
+from crossrank.train.samplers import LengthGroupedBatchSampler
 from tests.conftest import HELDOUT
-from train.base import PACKAGED_BASE, locate_base, open_base, open_cross_encoder, set_depth
-from train.batches import LengthGroupedBatchSampler
-from train.evaluate_model import evaluate_model
-from train.pipeline import train
-from train.recipe import Recipe
-from train.recipe_files import load_recipe
 
 RECIPES = HELDOUT.parent
 
@@ -52,7 +52,7 @@ def test_the_packaged_base_gets_a_seeded_fresh_head() -> None:
 
 
 def test_the_packaged_base_must_be_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.base._PACKAGED_SHA256", "0" * 64)
+    monkeypatch.setattr("crossrank.models.cross_encoder._PACKAGED_SHA256", "0" * 64)
     with pytest.raises(UsageError, match="not the ones that were published"):
         locate_base(PACKAGED_BASE)
 

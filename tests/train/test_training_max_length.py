@@ -5,13 +5,13 @@ import pytest
 from pydantic import ValidationError
 from sentence_transformers.cross_encoder import CrossEncoderTrainer
 
-from judgements.examples import Example
+from crossrank.data.examples import Example
+from crossrank.models.cross_encoder import open_base
+from crossrank.train.dataset import open_training_set, write_training_set
+from crossrank.train.fine_tune import fine_tune
+from crossrank.train.recipe import Recipe
+from crossrank.train.run_directory import RunDirectory
 from tests.tiny_models import tiny_cross_encoder
-from train.base import open_base
-from train.dataset import open_training_set, write_training_set
-from train.fine_tune import fine_tune
-from train.recipe import Recipe
-from train.run_directory import RunDirectory
 
 
 def recipe(base: Path, **others: object) -> Recipe:

@@ -1,0 +1,143 @@
+"""Puts a finished directory in the place of another, so that nobody ever sees half of either.
+
+On Linux the two are exchanged in one step (renameat2 with RENAME_EXCHANGE). Elsewhere the old one is first renamed to
+`.NAME.crossrank-old`, a name that no person's backup has; whoever opens NAME next undoes a swap that was interrupted.
+What a killed process was making stands beside it as `.NAME.crossrank-new-…`, and whoever makes NAME next removes it.
+"""
+
+import ctypes
+import errno
+import glob
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from crossrank.errors import UsageError
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@contextmanager
+def new_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
+    """Gives an empty directory beside `target` that takes its place when the block ends well.
+
+    Args:
+        target: where the directory shall be.
+        force: whether an existing directory is replaced.
+
+    Raises:
+        UsageError: `target` exists and `force` is not given, is no directory, or cannot be written.
+    """
+    target = target.resolve()
+    settle(target)
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} is not a directory")
+    if target.exists() and not force:
+        raise UsageError(f"{target} exists; choose another place or give --force to replace it")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
+        made = Path(tempfile.mkdtemp(prefix=_making(target), dir=target.parent))
+    except OSError as error:
+        raise UsageError(f"cannot write to {target.parent}: {error.strerror}") from None
+    # As long as this process lives, however it ends.
+    lock = locked(made)
+    try:
+        made.chmod(0o755)
+        yield made
+        publish(made, target, force=force)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def publish(made: Path, target: Path, *, force: bool) -> None:
+    """Moves the directory `made` to `target` and removes what was there.
+
+    Raises:
+        UsageError: there is something and `force` is not given; it may have come while `made` was being made.
+    """
+    _sync(made)
+    if not force or not target.exists():
+        try:
+            made.rename(target)
+        except OSError as error:
+            raise UsageError(f"cannot move the result to {target}: {error.strerror}") from None
+        return
+    if not _exchange(made, target):
+        old = _old(target)
+        shutil.rmtree(old, ignore_errors=True)
+        target.rename(old)
+        made.rename(target)
+        made = old
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def settle(target: Path) -> None:
+    """Undoes a swap of `target` that was interrupted between its two renames."""
+    target = target.resolve()
+    if not target.exists() and _old(target).is_dir():
+        # Another process may have been faster; whoever opens the directory next sees what is there.
+        with suppress(OSError):
+            _old(target).rename(target)
+
+
+def _making(target: Path) -> str:
+    return f".{target.name}.crossrank-new-"
+
+
+def _sweep(target: Path) -> None:
+    """Removes what killed processes left unfinished; what another one is making is locked."""
+    for left in target.parent.glob(f"{glob.escape(_making(target))}*"):
+        lock = locked(left)
+        if lock is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(lock)
+
+
+def locked(directory: Path) -> int | None:
+    """A lock on a directory, that the system gives back with the process; None where another one holds it."""
+    if os.name != "posix":
+        return None
+    import fcntl
+
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _old(target: Path) -> Path:
+    return target.with_name(f".{target.name}.crossrank-old")
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Exchanges two names in one step; False where the system cannot."""
+    if sys.platform != "linux":
+        return False
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    if renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False
+    raise OSError(number, os.strerror(number), str(b))
+
+
+def _sync(directory: Path) -> None:
+    """Makes the files durable before a name points to them."""
+    for path in directory.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())

@@ -1,0 +1,214 @@
+"""A judged set: queries, documents, graded judgements and, if there are any, first-stage candidates.
+
+A directory holds `queries.jsonl` ({"query_id", "text"}), `corpus.jsonl` ({"doc_id", "text", and maybe "title"}),
+`qrels.tsv` in TREC's four columns (query_id 0 doc_id grade) and maybe `candidates.jsonl` ({"query_id",
+"doc_ids"}). BEIR's directories (Thakur et al. 2021) are read too: `_id` for either id, and `qrels.tsv` or
+`qrels/test.tsv` in three columns below the header `query-id corpus-id score`.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossrank.data.errors import JudgementsError
+from crossrank.data.files import json_records, numbered_lines, written_beside
+
+Qrels = dict[str, dict[str, int]]
+Candidates = dict[str, list[str]]
+
+# trec_eval, which measures, takes memory for every grade up to the highest.
+MAX_GRADE = 1000
+
+_BEIR_HEADER = ["query-id", "corpus-id", "score"]
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedSet:
+    """Texts by id, grades by query id and document id, and candidates by query id in first-stage order."""
+
+    queries: dict[str, str]
+    corpus: dict[str, str]
+    qrels: Qrels
+    candidates: Candidates | None = None
+
+    def positives(self, query_id: str) -> set[str]:
+        """The ids of the documents judged relevant, that is with a grade above 0; none for an unjudged query."""
+        return {doc_id for doc_id, grade in self.qrels.get(query_id, {}).items() if grade > 0}
+
+
+def is_judged_set(path: Path) -> bool:
+    """Whether `path` is a directory with queries.jsonl, corpus.jsonl and qrels."""
+    return all((path / name).is_file() for name in ("queries.jsonl", "corpus.jsonl")) and _qrels_of(path).is_file()
+
+
+def read_judged_set(directory: Path) -> JudgedSet:
+    """Read a judged set, every text and id of it in file order.
+
+    A title that is not empty goes before its text, on a line of its own. Queries without a judgement are kept.
+
+    Raises:
+        JudgementsError: Files are missing, or a line is not what it should be, which includes ids that occur twice
+            and judgements or candidates that name unknown ids; the message names file and line.
+        OSError: A file cannot be read.
+    """
+    if not is_judged_set(directory):
+        raise JudgementsError(
+            f"{directory}: not a judged set; it must hold queries.jsonl, corpus.jsonl and qrels.tsv or qrels/test.tsv."
+        )
+    queries = read_queries(directory / "queries.jsonl")
+    corpus = read_corpus(directory / "corpus.jsonl")
+    qrels = _read_qrels(_qrels_of(directory), queries, corpus)
+    candidates = directory / "candidates.jsonl"
+    return JudgedSet(
+        queries, corpus, qrels, _read_candidates(candidates, queries, corpus) if candidates.is_file() else None
+    )
+
+
+def write_judged_set(judged: JudgedSet, directory: Path) -> None:
+    """Write a judged set and read it back before it takes its name; missing parents are made.
+
+    Nothing is left of a write that fails. A query whose judgements are an empty mapping comes back without it.
+
+    Raises:
+        FileExistsError: `directory` exists.
+        JudgementsError: `read_judged_set` refuses what was written; the message names the line that it would be.
+        ValueError: A text holds half of a surrogate pair.
+    """
+    if directory.exists():
+        raise FileExistsError(f"{directory} exists already; give a new directory.")
+    with written_beside(directory) as staged:
+        staged.mkdir()
+        _write_lines(
+            staged / "queries.jsonl",
+            (_json_line({"query_id": query_id, "text": text}) for query_id, text in judged.queries.items()),
+        )
+        _write_lines(
+            staged / "corpus.jsonl",
+            (_json_line({"doc_id": doc_id, "text": text}) for doc_id, text in judged.corpus.items()),
+        )
+        _write_lines(
+            staged / "qrels.tsv",
+            (
+                f"{query_id}\t0\t{doc_id}\t{grade}\n"
+                for query_id, grades in judged.qrels.items()
+                for doc_id, grade in grades.items()
+            ),
+        )
+        if judged.candidates is not None:
+            _write_lines(
+                staged / "candidates.jsonl",
+                (_json_line({"query_id": query_id, "doc_ids": ids}) for query_id, ids in judged.candidates.items()),
+            )
+        try:
+            read_judged_set(staged)
+        except JudgementsError as error:
+            raise JudgementsError(str(error).replace(str(staged), str(directory))) from None
+
+
+def _qrels_of(directory: Path) -> Path:
+    ours = directory / "qrels.tsv"
+    return ours if ours.is_file() else directory / "qrels" / "test.tsv"
+
+
+def read_queries(path: Path) -> dict[str, str]:
+    """Read the text of each query by its id from a queries.jsonl; raises as `read_judged_set` does."""
+    queries: dict[str, str] = {}
+    for where, record in json_records(path):
+        text = _string(where, record, "text")
+        if not text.strip():
+            raise JudgementsError(f"{where}: 'text' is blank; give the query's text or drop the line.")
+        queries[_new_id(where, record, "query_id", queries)] = text
+    return queries
+
+
+def read_corpus(path: Path) -> dict[str, str]:
+    """Read the text of each document, its title before it, by its id from a corpus.jsonl; raises the same."""
+    corpus: dict[str, str] = {}
+    for where, record in json_records(path):
+        title = "" if record.get("title") is None else _string(where, record, "title")
+        text = _string(where, record, "text")
+        corpus[_new_id(where, record, "doc_id", corpus)] = f"{title}\n{text}" if title.strip() else text
+    return corpus
+
+
+def _read_qrels(path: Path, queries: Mapping[str, str], corpus: Mapping[str, str]) -> Qrels:
+    qrels: Qrels = {}
+    beir = False
+    for number, (where, line) in enumerate(numbered_lines(path)):
+        columns = line.split()
+        if number == 0 and [column.lower() for column in columns] == _BEIR_HEADER:
+            beir = True
+            continue
+        if len(columns) != (3 if beir else 4):
+            raise JudgementsError(
+                f"{where}: {len(columns)} columns; write 'query_id 0 doc_id grade', or 'query-id corpus-id score' "
+                "below a first line of just these three names."
+            )
+        query_id, doc_id, grade = columns[0], columns[-2], columns[-1]
+        _known(where, "query", query_id, queries)
+        _known(where, "document", doc_id, corpus)
+        if not _INTEGER.fullmatch(grade) or abs(int(grade)) > MAX_GRADE:
+            raise JudgementsError(
+                f"{where}: grade {grade!r} is not an integer from -{MAX_GRADE} to {MAX_GRADE}; write 0 for not "
+                "relevant and 1 or more for relevant."
+            )
+        if doc_id in qrels.setdefault(query_id, {}):
+            raise JudgementsError(f"{where}: query {query_id!r} judges {doc_id!r} a second time; drop one line.")
+        qrels[query_id][doc_id] = int(grade)
+    if not qrels:
+        raise JudgementsError(f"{path}: no judgement below the header; give at least one.")
+    return qrels
+
+
+def _read_candidates(path: Path, queries: Mapping[str, str], corpus: Mapping[str, str]) -> Candidates:
+    candidates: Candidates = {}
+    for where, record in json_records(path):
+        query_id = _new_id(where, record, "query_id", candidates)
+        _known(where, "query", query_id, queries)
+        doc_ids = record.get("doc_ids")
+        if not isinstance(doc_ids, list) or not all(isinstance(doc_id, str) for doc_id in doc_ids):
+            raise JudgementsError(f"{where}: 'doc_ids' must be a list of strings.")
+        for doc_id in doc_ids:
+            _known(where, "document", doc_id, corpus)
+        if len(set(doc_ids)) < len(doc_ids):
+            raise JudgementsError(f"{where}: 'doc_ids' names a document twice; name each once.")
+        candidates[query_id] = doc_ids
+    return candidates
+
+
+def _string(where: str, record: Mapping[str, object], key: str) -> str:
+    if key not in record:
+        raise JudgementsError(f"{where}: {key!r} is missing; add it.")
+    value = record[key]
+    if not isinstance(value, str):
+        raise JudgementsError(f"{where}: {key!r} is not a string; put it in quotes.")
+    return value
+
+
+def _new_id(where: str, record: Mapping[str, object], key: str, known: Mapping[str, object]) -> str:
+    value = _string(where, record, "_id" if key not in record and "_id" in record else key)
+    if value.split() != [value]:
+        raise JudgementsError(
+            f"{where}: id {value!r} is empty or holds whitespace, which qrels cannot name; rename it."
+        )
+    if value in known:
+        raise JudgementsError(f"{where}: id {value!r} occurs a second time; ids must be unique.")
+    return value
+
+
+def _known(where: str, kind: str, identifier: str, texts: Mapping[str, str]) -> None:
+    if identifier not in texts:
+        source = "queries.jsonl" if kind == "query" else "corpus.jsonl"
+        raise JudgementsError(f"{where}: {kind} {identifier!r} is not in {source}; add it there or drop it here.")
+
+
+def _json_line(record: Mapping[str, object]) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(lines)

@@ -1,0 +1,1 @@
+"""Mining of (docstring, function) pairs from Python source trees."""

@@ -1,0 +1,1 @@
+"""Evaluation of rankings: metrics, significance, baselines, comparison of systems, verdicts."""

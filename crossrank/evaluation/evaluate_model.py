@@ -1,0 +1,67 @@
+"""Evaluates a model, in PyTorch or as it is served, beside the orders that need no training."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from crossrank.data.trec import ranking_from_scores
+from crossrank.errors import UsageError
+from crossrank.evaluation.baselines import first_stage, predict, score_candidates, untrained_orders
+from crossrank.evaluation.compare import Evaluation, compare_systems
+from crossrank.evaluation.held_out import open_held_out
+from crossrank.inference.manifest import MANIFEST_PATH
+from crossrank.inference.scorer import Scorer
+from crossrank.models.cross_encoder import is_bi_encoder, open_cross_encoder
+from crossrank.train.write import METRICS_FILE
+
+
+def evaluate_model(
+    model: str,
+    data: Path,
+    *,
+    variant: str | None = None,
+    base: str | None = None,
+    step: Callable[[str], None] = lambda name: None,
+) -> Evaluation:
+    """Evaluates a cross-encoder, in PyTorch, or a ranker, as it is served.
+
+    Args:
+        model: a directory, a Hugging Face id, or a ranker's directory.
+        data: a judged set, which without candidates of its own gets BM25's and the base's best 50; or a file of rows.
+        variant: of a ranker; by default the one that is served.
+        base: a bi-encoder whose cosine order is shown too; by default the one that `metrics.json` of the model names.
+        step: called with the name of each step as it begins.
+
+    Raises:
+        UsageError, InvalidRanker: the model or the data cannot be used.
+        crossrank.data.errors.JudgementsError: a line of the data is at fault.
+    """
+    held_out = open_held_out(data)
+    judged = held_out.judged
+    is_ranker = (Path(model) / MANIFEST_PATH).is_file()
+    if variant is not None and not is_ranker:
+        raise UsageError(f"--variant {variant}: {model} is no ranker, so it has no variants; export it first")
+    if not is_ranker and is_bi_encoder(model):
+        raise UsageError(f"{model} is no cross-encoder: it has no head for a score; train one from it first")
+    bi_encoder = _recorded_bi_encoder(Path(model)) if base is None else base if is_bi_encoder(base) else None
+    step("find and order the candidates without the model")
+    candidates = held_out.candidates or judged.candidates or first_stage(judged, bi_encoder)
+    before = untrained_orders(judged, candidates, bi_encoder)
+    step(f"order them with {model}")
+    if is_ranker:
+        with Scorer.open(model, variant=variant) as scorer:
+            scores = score_candidates(judged, candidates, partial(scorer.predict, kind="logit"))
+    else:
+        opened = open_cross_encoder(model)
+        scores = score_candidates(judged, candidates, partial(predict, opened))
+    return compare_systems(judged, {Path(model).name: ranking_from_scores(scores), **before}, candidates)
+
+
+def _recorded_bi_encoder(model: Path) -> str | None:
+    """The bi-encoder that a model of ours was trained from, if it was one and is still to be had."""
+    try:
+        base = json.loads((model / METRICS_FILE).read_text(encoding="utf-8"))["base"]
+        return base if is_bi_encoder(base) else None
+    except (OSError, ValueError, KeyError, TypeError):  # UsageError, for a base that is gone, is a ValueError
+        return None

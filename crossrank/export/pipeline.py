@@ -1,0 +1,208 @@
+"""The export, step by step: open, score with PyTorch, convert, try each variant, write the manifest, put in place."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossrank.atomic import new_directory
+from crossrank.errors import CrossrankError
+from crossrank.export.golden_pairs import golden_pairs
+from crossrank.export.presets import Calibration, convert
+from crossrank.export.reference import ReferenceList, pairs_of, reference_sets, standard_library
+from crossrank.export.source import activation_of, calibration_of, describe, open_cross_encoder, write_files
+from crossrank.export.trials import Trial, Trials
+from crossrank.export.variants import Materials, file_name, resolve
+from crossrank.inference.calibration import write_calibration
+from crossrank.inference.manifest import MANIFEST_PATH, Budget, Manifest, Source, Variant, sha256_of
+from crossrank.inference.session import installed_wheels, require_onnxruntime
+from crossrank.inference.tokenizer import PairTokenizer
+from crossrank.machine import instruction_set
+
+_TOOLS = ("crossrank", "torch", "transformers", "sentence-transformers", "optimum-onnx", "onnx")
+# Documents of a held-back list: enough for an order, few enough to score a graph in seconds.
+_HELD_BACK_DOCUMENTS = 24
+_FEWEST_HELD_BACK = 4
+# Pairs scored between two words of progress.
+_PYTORCH_PAIRS = 2000
+# Pairs whose activations give the ranges of a quantisation.
+_CALIBRATION_PAIRS = 96
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What is exported, and what it may lose.
+
+    Attributes:
+        variants: names of `crossrank.export.variants.NAMES`, or "auto".
+        judgements: judged sets that the gate compares on; by default functions of the standard library.
+        max_queries: of each set.
+        budget: see `Budget`.
+        atol: the largest error of a logit in variants that are fp32.
+        opset: of the fp32 graph; optimum's choice where None.
+        per_channel: see `crossrank.export.variants.Materials`.
+        calibration: see `crossrank.export.variants.Materials`.
+    """
+
+    variants: Sequence[str] = ("auto",)
+    judgements: Sequence[Path] = ()
+    max_queries: int = 100
+    budget: Budget = field(default_factory=Budget)
+    atol: float = 1e-4
+    opset: int | None = None
+    per_channel: bool = True
+    calibration: Calibration = "percentile"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export wrote, and what it refused."""
+
+    directory: Path
+    version: str
+    max_length: int
+    trials: list[Trial]
+
+
+class ExportRefused(CrossrankError):
+    """No variant keeps its budget; nothing was written.
+
+    Attributes:
+        trials: what was tried.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, trials: list[Trial]) -> None:
+        super().__init__(message)
+        self.trials = trials
+
+
+def export_ranker(
+    model: str,
+    out: Path,
+    options: ExportOptions | None = None,
+    *,
+    revision: str | None = None,
+    force: bool = False,
+    progress: Callable[[str], None] = lambda step: None,
+) -> ExportReport:
+    """Turns a cross-encoder into a ranker, whose variants have each been held against PyTorch.
+
+    Args:
+        model: a directory, or a Hugging Face id.
+        out: the ranker's directory.
+        options: what is exported.
+        revision: of the Hugging Face id.
+        force: whether an existing directory is replaced.
+        progress: called with each step's name as it begins.
+
+    Raises:
+        UsageError: the model or the target cannot be used, or a variant is not to be had.
+        InvalidRanker: the model's calibration is none.
+        ExportRefused: nothing that was asked for keeps its budget.
+    """
+    options = options or ExportOptions()
+    require_onnxruntime()
+    progress("open the cross-encoder")
+    sets = reference_sets(options.judgements, options.max_queries)
+    source = open_cross_encoder(model, revision)
+    commit = getattr(source.model.config, "_commit_hash", None) or revision
+    probability = calibration_of(model, commit)
+    names = resolve(options.variants, source)
+    held_back = _held_back([entry for judged in sets for entry in judged.held_back])
+    with new_directory(out, force=force) as directory:
+        # Before the tokenizer is written: predicting leaves truncation in it.
+        reference = [_pytorch_logits(source, entry.name, entry.pairs, progress) for entry in sets]
+        held_back_reference = _pytorch_logits(source, "what was held back", pairs_of(held_back), progress)
+        batches = _batches(source, pairs_of(held_back))
+        weights_sha256 = write_files(source, directory)
+        if probability is not None:
+            write_calibration(probability, directory)
+        progress("convert to ONNX")
+        (directory / "onnx").mkdir()
+        convert(source.model, directory / file_name("fp32"), options.opset)
+        manifest = _manifest(source, describe(model, commit, weights_sha256), directory)
+        trials = Trials(
+            directory=directory,
+            manifest=manifest,
+            sets=sets,
+            reference=reference,
+            held_back=held_back,
+            held_back_reference=held_back_reference,
+            budget=options.budget,
+            atol=options.atol,
+            progress=progress,
+        )
+        materials = Materials(
+            source, directory, batches, trials.noise_to_signal, options.per_channel, options.calibration
+        )
+        for name in names:
+            trials.run(name, materials)
+        kept = trials.kept()
+        if not kept:
+            raise ExportRefused(
+                "no variant keeps PyTorch's ranking within its budget; nothing was written", trials.done
+            )
+        trials.remove_all_but(kept)
+        manifest = _complete(manifest, kept, directory)
+        (directory / MANIFEST_PATH).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return ExportReport(out, manifest.version, manifest.max_length, trials.done)
+
+
+def _held_back(lists: Sequence[ReferenceList]) -> list[ReferenceList]:
+    """Lists to calibrate and choose with: what the judged sets can spare, or the standard library's."""
+    chosen = lists if len(lists) >= _FEWEST_HELD_BACK else standard_library(1).held_back
+    return [entry.first(_HELD_BACK_DOCUMENTS) for entry in chosen]
+
+
+def _pytorch_logits(
+    source: Any, name: str, pairs: Sequence[tuple[str, str]], progress: Callable[[str], None]
+) -> NDArray[np.float32]:
+    from torch.nn import Identity
+
+    parts = []
+    for start in range(0, len(pairs), _PYTORCH_PAIRS):
+        progress(f"score {name} with PyTorch: {start} of {len(pairs)} pairs done")
+        part = [list(pair) for pair in pairs[start : start + _PYTORCH_PAIRS]]
+        parts.append(source.predict(part, activation_fn=Identity(), batch_size=8, show_progress_bar=False))
+    return np.concatenate(parts)
+
+
+def _batches(source: Any, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Pairs as the model reads them, one at a time and without padding."""
+    step = max(1, len(pairs) // _CALIBRATION_PAIRS)
+    return [
+        dict(source.tokenizer(*pair, truncation=True, max_length=source.max_seq_length, return_tensors="pt"))
+        for pair in pairs[::step]
+    ]
+
+
+def _manifest(source: Any, origin: Source, directory: Path) -> Manifest:
+    max_length = int(source.max_seq_length)
+    return Manifest.model_construct(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        source=origin,
+        model_type=source.model.config.model_type,
+        max_length=max_length,
+        activation=activation_of(source),
+        machine=instruction_set(),
+        tools={tool: version(tool) for tool in (*_TOOLS, *installed_wheels())},
+        files={},
+        golden_pairs=golden_pairs(PairTokenizer(directory, max_length)),
+        variants=[],
+    )
+
+
+def _complete(draft: Manifest, kept: list[Variant], directory: Path) -> Manifest:
+    files = {
+        file.relative_to(directory).as_posix(): sha256_of(file)
+        for file in sorted(directory.rglob("*"))
+        if file.is_file() and file.name != "README.md"
+    }
+    return Manifest.model_validate({**draft.model_dump(), "files": files, "variants": kept})

@@ -1,0 +1,1 @@
+"""Inference without PyTorch: rankers on disk, tokenising, batching, ONNX Runtime sessions, scores."""

@@ -1,0 +1,70 @@
+"""Where a ranker is: in a directory, on the Hugging Face hub, or in this package.
+
+From the hub it is downloaded without pickles and without code, into huggingface_hub's cache.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from crossrank.errors import UsageError
+
+# What answers where no ranker is named.
+DEFAULT_RANKER = Path(__file__).parent.parent / "default_ranker"
+DEFAULT_SENTENCE = "no ranker is named: taking the default one, which comes with crossrank"
+
+_ID = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+# What a ranker is made of. Weights of PyTorch are no part of it, and pickles and code never are.
+_FILES = ("*.json", "*.txt", "*.model", "README.md", "onnx/*.onnx", "onnx/*.onnx_data", "onnx/*.json")
+
+
+def token_of_environment() -> str | bool:
+    """The token for private repositories: HF_TOKEN, and never one that somebody logged in with on this machine.
+
+    Returns:
+        False where there is none, which keeps huggingface_hub from its token file.
+    """
+    return os.environ.get("HF_TOKEN") or False
+
+
+def locate_ranker(name: str | Path) -> Path:
+    """The directory of a ranker that is given as a path, or as a Hugging Face id with an optional revision.
+
+    A token for a private repository comes from the environment (HF_TOKEN) alone; HF_ENDPOINT, HF_HOME and
+    HF_HUB_OFFLINE are read from there too.
+
+    Args:
+        name: "directory", "organisation/model" or "organisation/model@revision". What exists as a path is one.
+
+    Raises:
+        UsageError: the hub has no such repository or revision, does not let us in, or cannot be reached.
+    """
+    path = Path(name)
+    matched = _ID.fullmatch(str(name))
+    if matched is None or path.exists() or path.is_absolute():
+        return path
+    repository, revision = matched["repository"], matched["revision"]
+    try:
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=list(_FILES), token=token_of_environment())
+        )
+    except GatedRepoError:
+        raise UsageError(f"{repository} is gated on the hub: accept its terms there and set HF_TOKEN") from None
+    except RevisionNotFoundError:
+        raise UsageError(f"{repository} has no revision {revision!r} on the hub") from None
+    except RepositoryNotFoundError:
+        hint = "" if token_of_environment() else "; if it is private, set HF_TOKEN"
+        raise UsageError(f"{name} is neither a directory nor a repository on the hub that we may read{hint}") from None
+    except LocalEntryNotFoundError:
+        raise UsageError(f"{name} is no directory, and the hub cannot be reached") from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise UsageError(f"{name} cannot be downloaded: {str(error).strip().splitlines()[0][:160]}") from None

@@ -1,0 +1,168 @@
+"""`onnx/manifest.json`: what an exporter promises about a ranker, and what a server holds it to."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from crossrank.errors import InvalidRanker
+
+MANIFEST_PATH = "onnx/manifest.json"
+
+Precision = Literal["fp32", "fp16", "int8"]
+Activation = Literal["identity", "sigmoid"]
+Provider = Literal["cpu", "cuda"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Budget(_Strict):
+    """How far a variant may be from PyTorch in fp32, on every judged set; None: not limited.
+
+    Agreement is the mean over queries; an nDCG@10 or MRR@10 is limited only where there are judgements.
+    """
+
+    max_error: float | None = Field(None, ge=0, description="largest difference of a logit")
+    max_ndcg_drop: float | None = Field(0.005, description="how much lower nDCG@10 may be")
+    max_mrr_drop: float | None = Field(None, description="how much lower MRR@10 may be")
+    min_kendall_tau: float | None = Field(None, ge=-1, le=1, description="Kendall's tau-b within a query")
+    min_top_1: float | None = Field(0.97, ge=0, le=1, description="share of the queries with PyTorch's first document")
+    min_top_10_overlap: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="share of PyTorch's ten best, or of the better half of a list below 20, among the variant's",
+    )
+
+
+class Difference(_Strict):
+    """A mean difference to PyTorch over queries, with its paired bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+    level: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+
+
+class Agreement(_Strict):
+    """How near a variant came to PyTorch in fp32, on logits of real pairs."""
+
+    data: str = Field(description="the name of the set")
+    queries: int
+    pairs: int
+    max_error: float
+    mean_error: float
+    kendall_tau: float
+    top_1: float
+    top_10_overlap: float
+    ndcg: float | None = Field(None, description="the variant's nDCG@10; None: no judgements")
+    ndcg_difference: Difference | None = None
+    mrr_difference: Difference | None = None
+
+
+class Golden(_Strict):
+    """What a variant gave for one of the manifest's golden pairs."""
+
+    logit: float
+    score: float = Field(description="of the ranker's own kind, before any calibration")
+
+
+class Variant(_Strict):
+    """One ONNX graph."""
+
+    file: str = Field(description="path below the ranker's directory, with forward slashes")
+    precision: Precision
+    provider: Provider = Field(description="the execution provider that it was made for")
+    target: str = Field(description="the instruction set that it was made for, or 'any'")
+    opset: int
+    inputs: list[str]
+    operators: dict[str, int] = Field(description="how many nodes of each operator the graph holds")
+    batch_invariant: bool = Field(description="whether a pair's score is the same in any batch of equal length")
+    saturates: bool = Field(description="whether x86 without VNNI computes it wrongly unless told to be precise")
+    kept_in_fp32: list[str] = Field(description="matrices of an int8 variant that are not rounded, 'layer.name'")
+    budget: Budget
+    agreement: list[Agreement] = Field(description="what it was accepted on, one for each set")
+    speed: float = Field(ge=0, description="pairs a second over those of onnx/model.onnx, where it was exported")
+    golden: list[Golden] = Field(description="one for each golden pair")
+    golden_tolerance: dict[str, float] = Field(description="by instruction set, 'any' for all others")
+
+    @property
+    def name(self) -> str:
+        """What the command line calls it: "fp32" for model.onnx, else what stands behind model_."""
+        stem = self.file.rsplit("/", 1)[-1].removesuffix(".onnx")
+        return stem.removeprefix("model_") if stem != "model" else "fp32"
+
+
+class GoldenPair(_Strict):
+    """A pair whose scores a ranker must give again wherever it is opened."""
+
+    kind: str = Field(description="what it covers, such as 'truncated'")
+    query: str
+    document: str
+
+
+class Source(_Strict):
+    """Where the weights came from."""
+
+    name: str = Field(description="the directory's name or the Hugging Face id")
+    revision: str | None
+    weights_sha256: str
+
+
+class Manifest(_Strict):
+    """Schema version 2; the variants stand in the order of their speed."""
+
+    schema_version: Literal[2] = 2
+    created: str = Field(description="UTC, ISO 8601")
+    source: Source
+    model_type: str
+    max_length: int = Field(gt=0, description="longest pair in tokens, special tokens included")
+    activation: Activation = Field(description="what turns a logit into the ranker's own score")
+    machine: str = Field(description="the instruction set that speeds and golden scores were measured on")
+    tools: dict[str, str] = Field(description="the versions that made it")
+    files: dict[str, str] = Field(description="sha256 of every file that can change a score")
+    golden_pairs: list[GoldenPair]
+    variants: list[Variant] = Field(min_length=1)
+
+    @property
+    def version(self) -> str:
+        """The digest of all files that can change a score: 12 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for name, sha256 in sorted(self.files.items()):
+            digest.update(f"{name}\0{sha256}\n".encode())
+        return digest.hexdigest()[:12]
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Reads the manifest of a ranker.
+
+    Raises:
+        InvalidRanker: there is none, or it is not of this schema.
+    """
+    path = directory / MANIFEST_PATH
+    try:
+        text = path.read_bytes()
+    except OSError:
+        raise InvalidRanker(
+            f"{directory} is not a ranker: it has no {MANIFEST_PATH}; make one with export-onnx"
+        ) from None
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise InvalidRanker(
+            f"{path} is no manifest of schema version 2: {where}: {first['msg']}; export the ranker again"
+        ) from None

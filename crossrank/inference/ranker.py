@@ -1,0 +1,102 @@
+"""A ranker's directory: opened, held to its manifest, and never read outside of itself."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossrank.atomic import settle
+from crossrank.errors import InvalidRanker, UsageError
+from crossrank.inference.calibration import CALIBRATION_FILE, Calibration, read_calibration
+from crossrank.inference.manifest import MANIFEST_PATH, Manifest, Variant, read_manifest, sha256_of
+
+# What PyTorch and others unpickle, and with that run.
+_PICKLES = frozenset({".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"})
+
+
+@dataclass(frozen=True, slots=True)
+class Ranker:
+    """A directory whose files are the ones that its manifest names.
+
+    Attributes:
+        directory: where it lies.
+        manifest: what its exporter promises.
+        calibration: what makes its probabilities; None where they are the logistic function of the logits.
+    """
+
+    directory: Path
+    manifest: Manifest
+    calibration: Calibration | None = None
+
+    def variant(self, name: str) -> Variant:
+        """The variant of that name ("qint8_per_token") or file name, else the fastest of that precision.
+
+        Raises:
+            UsageError: the ranker has none of that name.
+        """
+        for variant in self.manifest.variants:
+            if name in (variant.name, variant.file, Path(variant.file).name):
+                return variant
+        for variant in self.manifest.variants:
+            if name == variant.precision:
+                return variant
+        known = ", ".join(variant.name for variant in self.manifest.variants)
+        raise UsageError(f"{self.directory.name} has no variant {name!r}; it has {known}")
+
+
+def open_ranker(directory: Path) -> Ranker:
+    """Opens a ranker and compares every file that can change a score with its manifest.
+
+    Raises:
+        InvalidRanker: no such directory or no manifest; a file that is missing, changed, pickled or outside the
+            directory; one beside the graphs that the manifest does not name, since a graph may read it; or a
+            calibration that it does not name, or that is none.
+    """
+    settle(directory)
+    if not directory.is_dir():
+        raise InvalidRanker(f"{directory} is not a directory; give the path of a ranker made by export-onnx")
+    root = directory.resolve()
+    for path in _files(directory):
+        name = path.relative_to(directory).as_posix()
+        if not path.resolve().is_relative_to(_boundary(root)):
+            raise InvalidRanker(f"{directory.name}: {name} leads outside the ranker's directory; copy the file there")
+        if path.suffix in _PICKLES:
+            raise InvalidRanker(f"{directory.name}: {name} may be a pickle, which can run code; remove it")
+    manifest = read_manifest(directory)
+    for name, expected in manifest.files.items():
+        path = directory / name
+        if not path.resolve().is_relative_to(_boundary(root)):
+            raise InvalidRanker(f"{directory.name}: {name} leads outside the ranker's directory")
+        if not path.is_file():
+            raise InvalidRanker(f"{directory.name}: {name} is missing; export the ranker again")
+        if sha256_of(path) != expected:
+            raise InvalidRanker(
+                f"{directory.name}: {name} is not the file that the manifest was written for "
+                f"(sha256 differs); export the ranker again"
+            )
+    graphs = {path.relative_to(directory).as_posix() for path in _files(directory / "onnx")} - {MANIFEST_PATH}
+    used = graphs | {variant.file for variant in manifest.variants}
+    if (directory / CALIBRATION_FILE).exists():
+        used.add(CALIBRATION_FILE)
+    for name in sorted(used):
+        if name not in manifest.files:
+            raise InvalidRanker(f"{directory.name}: the manifest gives no sha256 for {name}; export the ranker again")
+    return Ranker(directory, manifest, read_calibration(directory))
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    """Every file and link below a directory; links to directories are not followed, but are files to this."""
+    for parent, folders, files in os.walk(directory):
+        yield from (Path(parent) / name for name in files)
+        yield from (Path(parent) / name for name in folders if (Path(parent) / name).is_symlink())
+
+
+def _boundary(root: Path) -> Path:
+    """What a ranker's files may not lie outside of: its directory, or the repository in Hugging Face's cache.
+
+    There a snapshot's files are links to `blobs` beside `snapshots`.
+    """
+    snapshots = root.parent
+    repository = snapshots.parent
+    cached = snapshots.name == "snapshots" and repository.name.startswith("models--")
+    return repository if cached else root

@@ -1,0 +1,235 @@
+"""Workers that pull runs of pairs: calls take turns, dead calls cost nothing, nothing sleeps or polls."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from cachetools import LRUCache
+from numpy.typing import NDArray
+
+from crossrank.errors import CallCancelled, CrossrankError, DeadlineExceeded, NotServing
+from crossrank.inference.batching import RunRules, next_run
+from crossrank.inference.calls import Backlog, Call, Pair
+from crossrank.inference.counts import Counts
+from crossrank.inference.tokenizer import TokenizedPair
+
+# Before anything has run: a slow machine.
+_SECONDS_PER_TOKEN = 2e-4
+# How much of what the rate remembers each run forgets.
+_FORGOTTEN = 0.05
+
+_Outcome = float | CrossrankError
+
+
+class Scheduler:
+    """A fixed number of workers over one queue of calls.
+
+    Args:
+        run: computes the logits of a few pairs; called from several threads at once.
+        workers: how many threads.
+        rules: what may share a run.
+        cache_size: logits that are kept; 0 keeps none, and computes equal pairs as often as they come.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[TokenizedPair]], NDArray[np.float32]],
+        *,
+        workers: int,
+        rules: RunRules,
+        cache_size: int = 0,
+    ) -> None:
+        self._run = run
+        self._rules = rules
+        self._backlogs: dict[Call, Backlog] = {}
+        self._level = 0.0
+        # A logit depends on its pair's tokens alone, bit for bit on the CPU.
+        self._cache: LRUCache[bytes, float] | None = LRUCache(cache_size) if cache_size else None
+        # Pairs that are waiting or being run, by their key.
+        self._wanted: dict[bytes, Pair] = {}
+        self._counts = Counts()
+        # Of recent runs.
+        self._seconds, self._tokens = 0.0, 0.0
+        self._changed = threading.Condition()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"crossrank-worker-{number}", daemon=True)
+            for number in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, pairs: Sequence[TokenizedPair], *, deadline: float | None = None) -> Call:
+        """Queues a call.
+
+        Args:
+            pairs: its pairs, at least one.
+            deadline: on the clock of `time.monotonic`; runs that have not begun by then are never begun.
+
+        Raises:
+            NotServing: the scheduler is closed.
+            ValueError: there are no pairs, or one without tokens.
+        """
+        if not pairs or not all(len(pair.ids) for pair in pairs):
+            raise ValueError("there are no pairs to score, or one without tokens")
+        keys = [pair.digest() for pair in pairs] if self._cache is not None else [None] * len(pairs)
+        call = Call(pairs, deadline)
+        with self._changed:
+            if self._closed:
+                raise NotServing("the ranker is being closed")
+            waiting = self._look_up(call, pairs, keys)
+            if waiting:
+                self._backlogs[call] = Backlog(call, waiting, self._level)
+                self._changed.notify(len(waiting))
+        return call
+
+    def cancel(self, call: Call) -> None:
+        """Drops the pairs of a call that no run has taken."""
+        with self._changed:
+            self._drop(call, CallCancelled("the caller went away"))
+
+    def close(self) -> None:
+        """Drops what is queued and waits for the runs in flight."""
+        with self._changed:
+            self._closed = True
+            for call in list(self._backlogs):
+                self._drop(call, NotServing("the ranker is being closed"))
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def counts(self) -> Counts:
+        """A copy of what has been counted."""
+        with self._changed:
+            return replace(self._counts)
+
+    @property
+    def queued_tokens(self) -> int:
+        """Tokens that no run has taken."""
+        with self._changed:
+            return sum(sum(backlog.waiting.lengths) for backlog in self._backlogs.values())
+
+    @property
+    def seconds_per_token(self) -> float:
+        """Of all workers together: a mean over recent runs."""
+        rate = self._seconds / self._tokens if self._tokens else _SECONDS_PER_TOKEN
+        return rate / len(self._threads)
+
+    def _look_up(self, call: Call, pairs: Sequence[TokenizedPair], keys: Sequence[bytes | None]) -> list[Pair]:
+        """Fills in what is known, joins what is wanted already; gives what no run has taken, each pair once."""
+        waiting: dict[int, Pair] = {}
+        for index, (tokens, key) in enumerate(zip(pairs, keys, strict=True)):
+            logit = self._cache.get(key) if self._cache is not None and key is not None else None
+            if logit is not None:
+                self._counts.cached += 1
+                call.cache_hits += 1
+                call.fill(index, logit)
+                continue
+            pair = self._wanted.get(key) if key is not None else None
+            if pair is None:
+                pair = Pair(tokens, key)
+                if key is not None:
+                    self._wanted[key] = pair
+            else:
+                self._counts.cached += 1
+                call.cache_hits += 1
+            pair.holders.append((call, index))
+            if not pair.running:
+                # It waits in the backlog of every call that wants it, and leaves all of them when a run takes it.
+                waiting[id(pair)] = pair
+        return list(waiting.values())
+
+    def _drop(self, call: Call, error: CrossrankError) -> None:
+        """Fails a call; its pairs stay for others that want them, and cost nothing where nobody does."""
+        call.fail(error)
+        backlog = self._backlogs.pop(call, None)
+        for pair in backlog or ():
+            pair.holders = [holder for holder in pair.holders if holder[0] is not call]
+            if not pair.holders:
+                self._counts.dropped += 1
+                if pair.key is not None:
+                    del self._wanted[pair.key]
+
+    def _take(self) -> list[Pair] | None:
+        """The next run; None once closed."""
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                for call in [call for call in self._backlogs if call.deadline < now]:
+                    self._drop(call, DeadlineExceeded("the deadline passed before all pairs were scored"))
+                if self._backlogs:
+                    return self._taken(now)
+                if self._closed:
+                    return None
+                self._changed.wait()
+
+    def _taken(self, now: float) -> list[Pair]:
+        backlogs = list(self._backlogs.values())
+        run = next_run(
+            [backlog.waiting for backlog in backlogs],
+            self._rules,
+            now=now,
+            seconds_per_token=self.seconds_per_token,
+        )
+        self._level = max(self._level, min(backlog.waiting.served for backlog in backlogs))
+        taken = [(backlogs[number], pair) for number, places in run for pair in backlogs[number].take(places)]
+        pairs: list[Pair] = []
+        for owner, pair in taken:
+            owner.call.start()
+            if pair.running:  # two calls of this run want it
+                continue
+            pair.running = True
+            pairs.append(pair)
+            for call in {holder for holder, _ in pair.holders} & self._backlogs.keys():
+                call.start()
+                self._backlogs[call].remove(pair)
+        for backlog in backlogs:
+            if not backlog.waiting.lengths:
+                del self._backlogs[backlog.call]
+        return pairs
+
+    def _work(self) -> None:
+        while (pairs := self._take()) is not None:
+            started = time.monotonic()
+            outcomes = self._computed(pairs)
+            seconds = time.monotonic() - started
+            with self._changed:
+                self._count(pairs, seconds)
+                for pair, outcome in zip(pairs, outcomes, strict=True):
+                    self._finish(pair, outcome)
+
+    def _computed(self, pairs: Sequence[Pair]) -> Iterable[_Outcome]:
+        try:
+            return [float(logit) for logit in self._run([pair.tokens for pair in pairs])]
+        except Exception as error:
+            if len(pairs) > 1:  # only the pair at fault shall fail its calls
+                return [outcome for pair in pairs for outcome in self._computed([pair])]
+            if isinstance(error, CrossrankError):
+                return [error]
+            fault = CrossrankError("the model could not be run")
+            fault.__cause__ = error
+            return [fault]
+
+    def _count(self, pairs: Sequence[Pair], seconds: float) -> None:
+        tokens = sum(pair.length for pair in pairs)
+        self._seconds += seconds - _FORGOTTEN * self._seconds
+        self._tokens += tokens - _FORGOTTEN * self._tokens
+        self._counts.computed += len(pairs)
+        self._counts.tokens += tokens
+        self._counts.busy_seconds += seconds
+
+    def _finish(self, pair: Pair, outcome: _Outcome) -> None:
+        if pair.key is not None:
+            del self._wanted[pair.key]
+            if self._cache is not None and not isinstance(outcome, CrossrankError):
+                self._cache[pair.key] = outcome
+        if all(call.done for call, _ in pair.holders):
+            self._counts.wasted += 1
+        for call, index in pair.holders:
+            if isinstance(outcome, CrossrankError):
+                self._drop(call, outcome)
+            elif not call.done:
+                call.fill(index, outcome)

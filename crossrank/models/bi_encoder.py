@@ -1,0 +1,59 @@
+"""A bi-encoder that remembers: mining, a teacher and the order by cosine ask for the vectors of the same texts."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from cachetools import LRUCache
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from crossrank.models.cross_encoder import locate_base
+
+# 200 MB of vectors of 384 numbers; the longest-unused go first.
+_REMEMBERED = 2**17
+_CPU_BATCH, _GPU_BATCH = 32, 256
+
+
+class BiEncoder:
+    """Unit vectors of texts, computed or remembered."""
+
+    def __init__(self, name: str, max_length: int | None) -> None:
+        """Opens a model; see `open_bi_encoder`."""
+        self._model = SentenceTransformer(
+            locate_base(name), trust_remote_code=False, model_kwargs={"use_safetensors": True}
+        )
+        if max_length:
+            self._model.max_seq_length = min(self._model.max_seq_length or max_length, max_length)
+        self._known: LRUCache[bytes, NDArray[np.float32]] = LRUCache(_REMEMBERED)
+
+    def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The vectors of texts; float32, shape [len(texts), width], each of length 1."""
+        if not texts:
+            return np.zeros((0, self._model.get_embedding_dimension()), dtype=np.float32)
+        keys = [hashlib.sha256(text.encode()).digest() for text in texts]
+        rows = {key: self._known[key] for key in keys if key in self._known}
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in rows}
+        if missing:
+            found = self._model.encode(
+                list(missing.values()),
+                batch_size=_GPU_BATCH if torch.cuda.is_available() else _CPU_BATCH,
+                normalize_embeddings=True,
+                show_progress_bar=False,
+            )
+            for key, vector in zip(missing, found, strict=True):
+                rows[key] = self._known[key] = vector
+        return np.stack([rows[key] for key in keys])
+
+
+@lru_cache(maxsize=2)
+def open_bi_encoder(name: str, max_length: int | None = None) -> BiEncoder:
+    """Opens a bi-encoder, or gives the one that is open.
+
+    Args:
+        name: directory, Hugging Face id, or the packaged base.
+        max_length: tokens of a text that it reads, where the model's own limit is not below.
+    """
+    return BiEncoder(name, max_length)

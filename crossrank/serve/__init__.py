@@ -1,0 +1,1 @@
+"""The server: gRPC services around the inference engine, admission, metrics, settings."""

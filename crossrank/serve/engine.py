@@ -1,0 +1,114 @@
+"""A call's way through one ranker: admit, tokenise off the event loop, schedule, score."""
+
+import asyncio
+import math
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+
+from crossrank.errors import DeadlineExceeded
+from crossrank.inference.calls import Call
+from crossrank.inference.counts import Counts
+from crossrank.inference.scorer import Scorer
+from crossrank.inference.scores import Scores, scores_of
+from crossrank.inference.tokenizer import TokenizedPair
+from crossrank.serve.admission import Admission
+from crossrank.serve.requests import Work
+
+# So much text is tokenised in one go, in a few tens of milliseconds.
+_TOKENIZE_CHARACTERS = 256 * 1024
+
+
+class Engine:
+    """Answers the calls for one ranker; for one event loop.
+
+    Args:
+        scorer: closed with the engine.
+        max_queued_tokens: tokens that may wait before calls are refused.
+    """
+
+    def __init__(self, scorer: Scorer, max_queued_tokens: int) -> None:
+        self.scorer = scorer
+        self._admission = Admission(scorer.scheduler, max_queued_tokens)
+        # The tokenizers library has threads of its own; one here keeps its work off the event loop.
+        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="crossrank-tokenize")
+        self._dropped = 0
+
+    async def score(self, work: Work, seconds: float) -> Scores:
+        """Scores the pairs of a request.
+
+        Args:
+            work: the request.
+            seconds: until its deadline.
+
+        Raises:
+            Overloaded: as `Admission.admit` raises it.
+            DeadlineExceeded: there was no answer in time; what of it had not run by then never runs.
+            InvalidRequest: as `PairTokenizer.encode` raises it.
+        """
+        deadline = time.monotonic() + seconds
+        longest = work.max_length or self.scorer.ranker.manifest.max_length
+        most = longest if work.strategy == "truncate" else math.inf
+        predicted = self._admission.admit(work.sizes, most, seconds)
+        started = time.monotonic()
+        call: Call | None = None
+        try:
+            async with asyncio.timeout(seconds):
+                try:
+                    encoded = await self._tokenize(work, deadline)
+                    # Before it is submitted: from then on its time is the queue's.
+                    tokenize = time.monotonic() - started
+                    call = self.scorer.scheduler.submit(encoded, deadline=deadline)
+                finally:
+                    self._admission.arrived(predicted)
+                self._learn(work, encoded)
+                await asyncio.wrap_future(call.logits)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            if call is None:
+                self._dropped += len(work.pairs)
+            else:
+                self.scorer.scheduler.cancel(call)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise DeadlineExceeded(f"no answer within {seconds:.1f} s") from None
+        return scores_of(encoded, call, self.scorer.activation(work.kind), tokenize)
+
+    @property
+    def counts(self) -> Counts:
+        """What the workers have done, and what was dropped before it came to them."""
+        counts = self.scorer.scheduler.counts
+        return replace(counts, dropped=counts.dropped + self._dropped)
+
+    def close(self) -> None:
+        """Ends the threads; calls that are queued fail with NotServing."""
+        self._tokenizing.shutdown(wait=False, cancel_futures=True)
+        self.scorer.close()
+
+    def _learn(self, work: Work, encoded: Sequence[TokenizedPair]) -> None:
+        whole = [pair for pair in encoded if not pair.truncated and pair.span is None]
+        self._admission.learn(sum(work.sizes[pair.document] for pair in whole), sum(len(pair.ids) for pair in whole))
+
+    async def _tokenize(self, work: Work, deadline: float) -> list[TokenizedPair]:
+        encoded: list[TokenizedPair] = []
+        for start, part in _slices(work.pairs):
+            encode = partial(self._encode, part, work, deadline)
+            tokenized = await asyncio.get_running_loop().run_in_executor(self._tokenizing, encode)
+            encoded.extend(replace(pair, document=pair.document + start) for pair in tokenized)
+        return encoded
+
+    def _encode(self, part: Sequence[tuple[str, str]], work: Work, deadline: float) -> list[TokenizedPair]:
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded("the deadline passed before its texts were tokenised")
+        return self.scorer.tokenizer.encode(part, max_length=work.max_length, strategy=work.strategy)
+
+
+def _slices(pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[int, Sequence[tuple[str, str]]]]:
+    """Parts of a call, with the place of their first pair: between two of them other calls get their turn."""
+    start, size = 0, 0
+    for end, (query, document) in enumerate(pairs, start=1):
+        size += len(query) + len(document)
+        if size >= _TOKENIZE_CHARACTERS or end == len(pairs):
+            yield start, pairs[start:end]
+            start, size = end, 0

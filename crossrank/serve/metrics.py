@@ -1,0 +1,120 @@
+"""What a server counts, for Prometheus."""
+
+from collections.abc import Iterator
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from crossrank.errors import UsageError
+from crossrank.feedback.schema import FeedbackKind
+from crossrank.feedback.store import FeedbackStore
+from crossrank.serve.registry import Models
+
+# Seconds: from a few pairs to a call that has its whole deadline.
+_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """The metrics of one server.
+
+    Args:
+        models: the rankers; may still be empty.
+        feedback: the store; None where nothing is kept.
+    """
+
+    def __init__(self, models: Models, feedback: FeedbackStore | None = None) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_Engines(models))
+        if feedback is not None:
+            self._registry.register(_Feedback(feedback))
+        self._calls = Counter(
+            "crossrank_calls",
+            "Calls, and queries of streams, by status.",
+            ("method", "status"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "crossrank_call_seconds",
+            "From request to reply, of what was answered.",
+            ("method",),
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+
+    def count(self, method: str, status: str, seconds: float) -> None:
+        """A call, or a query of a stream, has ended."""
+        self._calls.labels(method, status).inc()
+        if status == "OK":
+            self._seconds.labels(method).observe(seconds)
+
+    def serve(self, host: str, port: int) -> int:
+        """Answers GET /metrics in a thread of its own.
+
+        Returns:
+            The port.
+
+        Raises:
+            UsageError: the address is in use or not to be had.
+        """
+        try:
+            server, _ = start_http_server(port, host, self._registry)
+        except OSError as error:
+            raise UsageError(f"cannot listen on {host}:{port} for metrics: {error.strerror}") from None
+        return int(server.server_port)
+
+
+class _Engines(Collector):
+    """Reads each engine's counts when it is asked, so that they cost nothing in between."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def collect(self) -> Iterator[Metric]:
+        pairs = CounterMetricFamily(
+            "crossrank_pairs",
+            "Pairs: computed; of these wasted, on calls that died during the run; dropped, with their dead call, "
+            "before any run; cached.",
+            labels=("model", "what"),
+        )
+        tokens = CounterMetricFamily("crossrank_tokens", "Tokens that were computed.", labels=("model",))
+        busy = CounterMetricFamily("crossrank_busy_seconds", "Seconds of all runs together.", labels=("model",))
+        queued = GaugeMetricFamily("crossrank_queued_tokens", "Tokens that no run has taken.", labels=("model",))
+        documents = CounterMetricFamily(
+            "crossrank_documents",
+            "Documents whose tokens were cached, or were read, while there is a cache of them.",
+            labels=("model", "what"),
+        )
+        for name, engine in self._models.engines():
+            counts = engine.counts
+            for what in ("computed", "wasted", "dropped", "cached"):
+                pairs.add_metric((name, what), getattr(counts, what))
+            tokens.add_metric((name,), counts.tokens)
+            busy.add_metric((name,), counts.busy_seconds)
+            queued.add_metric((name,), engine.scorer.scheduler.queued_tokens)
+            if (cache := engine.scorer.tokenizer.documents) is not None:
+                documents.add_metric((name, "cached"), cache.hits)
+                documents.add_metric((name, "read"), cache.misses)
+        yield from (pairs, tokens, busy, queued, documents)
+
+
+class _Feedback(Collector):
+    """Reads a store's counts when it is asked."""
+
+    def __init__(self, store: FeedbackStore) -> None:
+        self._store = store
+
+    def collect(self) -> Iterator[Metric]:
+        counts = self._store.counts
+        impressions = CounterMetricFamily(
+            "crossrank_impressions",
+            "Answers that were stored for feedback, or dropped because too much waited or the file failed.",
+            labels=("what",),
+        )
+        for what in ("stored", "dropped"):
+            impressions.add_metric((what,), getattr(counts, what))
+        feedback = CounterMetricFamily("crossrank_feedback", "Feedback that was stored.", labels=("kind",))
+        for kind in get_args(FeedbackKind):
+            feedback.add_metric((kind,), counts.feedback[kind])
+        yield from (impressions, feedback)

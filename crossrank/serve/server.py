@@ -1,0 +1,132 @@
+"""The gRPC server: binds, loads, serves, drains."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+import structlog
+from grpc.aio import server as grpc_server
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+
+from crossrank.errors import UsageError
+from crossrank.feedback.store import FeedbackStore
+from crossrank.serve.feedback_service import FeedbackServicer
+from crossrank.serve.metrics import Metrics
+from crossrank.serve.rank_service import RankServicer
+from crossrank.serve.registry import Models
+from crossrank.serve.rpc import Answering
+from crossrank.serve.settings import ServerSettings
+from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
+
+_RANK, _FEEDBACK = (
+    ranker_pb2.DESCRIPTOR.services_by_name[name].full_name for name in ("RankService", "FeedbackService")
+)
+
+_log = structlog.get_logger()
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class RankServer:
+    """A server on one address.
+
+    Args:
+        settings: see `ServerSettings`.
+
+    Raises:
+        UsageError: the feedback store cannot be opened.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._settings = settings
+        self._models = Models()
+        self._feedback = (
+            FeedbackStore(settings.feedback, keep_texts=settings.feedback_texts) if settings.feedback else None
+        )
+        self._metrics = Metrics(self._models, self._feedback)
+        answering = Answering(self._metrics)
+        self._servicer = RankServicer(self._models, settings, answering, self._feedback)
+        self._services = [_RANK]
+        self._health = health_aio.HealthServicer()
+        self._server = grpc_server(
+            options=(
+                # Two servers on one port would share its calls between them without a word.
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+            )
+        )
+        ranker_pb2_grpc.add_RankServiceServicer_to_server(self._servicer, self._server)
+        if self._feedback is not None:
+            servicer = FeedbackServicer(self._feedback, settings, answering)
+            ranker_pb2_grpc.add_FeedbackServiceServicer_to_server(servicer, self._server)
+            self._services.append(_FEEDBACK)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+        reflection.enable_server_reflection((*self._services, health, reflection.SERVICE_NAME), self._server)
+
+    async def start(self) -> int:
+        """Binds the port, then loads the rankers; until they are loaded calls get UNAVAILABLE.
+
+        Returns:
+            The port.
+
+        Raises:
+            UsageError: the address is in use or not to be had.
+            InvalidRanker: a ranker cannot be served.
+        """
+        address = f"{self._settings.host}:{self._settings.port}"
+        try:
+            port: int = self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise UsageError(f"cannot listen on {address}: the port is in use or the address is not ours") from None
+        await self._set_health(_NOT_SERVING)
+        await self._server.start()
+        if self._settings.metrics_port is not None:
+            metrics_port = self._metrics.serve(self._settings.host, self._settings.metrics_port)
+            _log.info("metrics", host=self._settings.host, port=metrics_port)
+        await asyncio.to_thread(self._models.load, self._settings)
+        await self._set_health(_SERVING)
+        for model in self._models.describe():
+            _log.info("model", name=model.name, version=model.version, variant=model.variant, provider=model.provider)
+        _log.info("serving", host=self._settings.host, port=port)
+        return port
+
+    async def stop(self) -> None:
+        """Refuses new calls, lets those in flight finish within the drain time, then ends."""
+        _log.info("draining", seconds=self._settings.drain)
+        await self._health.enter_graceful_shutdown()
+        self._servicer.drain()
+        await self._server.stop(self._settings.drain)
+        if self._feedback is not None:
+            await asyncio.to_thread(self._feedback.close)
+        await asyncio.to_thread(self._models.close)
+        _log.info("stopped")
+
+    async def _set_health(self, status: int) -> None:
+        for name in ("", *self._services):
+            await self._health.set(name, status)
+
+
+async def serve(settings: ServerSettings, ready: Callable[[int], None]) -> None:
+    """Serves until SIGTERM or SIGINT, then drains.
+
+    Args:
+        settings: see `ServerSettings`.
+        ready: called with the port once calls are answered.
+
+    Raises:
+        UsageError, InvalidRanker: as `RankServer.start` raises them.
+    """
+    server = RankServer(settings)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        ready(await server.start())
+        await stopping.wait()
+    finally:
+        await server.stop()

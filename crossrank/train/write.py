@@ -1,0 +1,148 @@
+"""What a finished run leaves: the model, its card, its figures, its plots."""
+
+import json
+import random
+import shutil
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+from numpy.typing import NDArray
+
+from crossrank.evaluation.held_out import Measured
+from crossrank.evaluation.verdict import Verdict
+from crossrank.inference.calibration import Calibration, write_calibration
+from crossrank.models.cross_encoder import device_name
+from crossrank.train.dataset import TrainingSet, pairs_of
+from crossrank.train.fine_tune import History
+from crossrank.train.model_card import append_results
+from crossrank.train.recipe import Recipe
+from crossrank.train.report import ReportInput, report_json, write_report
+from crossrank.train.run_directory import RunDirectory
+from crossrank.train.screening import Screening
+
+RECIPE_FILE = "recipe.toml"
+METRICS_FILE = "metrics.json"
+
+_CURVES = "runs"
+# The lengths of these many rows, drawn by seed, stand for all.
+_MEASURED_ROWS = 1000
+_TOOLS = ("crossrank", "torch", "transformers", "sentence-transformers")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """What a run gave.
+
+    Attributes:
+        directory: the result.
+        pairs: (query, document) in the training set.
+        screening: what was found in the data.
+        history: how the training went.
+        measured: on what the verdict rests; None where nothing could be held out.
+        guards: the sets on which it must not get worse.
+        verdict: whether it helped; None where nothing was measured.
+        calibration: of its probabilities, on what was held out.
+    """
+
+    directory: Path
+    pairs: int
+    screening: Screening
+    history: History
+    measured: Measured | None
+    guards: list[Measured]
+    verdict: Verdict | None
+    calibration: Calibration | None = None
+
+    @property
+    def all_measured(self) -> list[Measured]:
+        """The measured sets, the verdict's first."""
+        return [*([self.measured] if self.measured else []), *self.guards]
+
+    def to_json(self) -> dict[str, Any]:
+        """All figures."""
+        history = self.history
+        return {
+            "directory": str(self.directory),
+            "verdict": self.verdict.to_json() if self.verdict else None,
+            "evaluation": self.measured.evaluation.to_json() if self.measured else None,
+            "guards": {guard.held_out.name: guard.evaluation.to_json() for guard in self.guards},
+            "calibration": self.calibration.model_dump(mode="json") if self.calibration else None,
+            "rows": self.pairs,
+            "screening": asdict(self.screening),
+            "steps": history.steps,
+            "pairs": history.pairs,
+            "seconds": round(history.seconds, 1),
+            "precision": history.precision,
+            "losses": [{"step": step, "loss": loss, "learning_rate": rate} for step, loss, rate in history.losses],
+            "quality": [{"step": step, "ndcg@10": value} for step, value in history.quality],
+        }
+
+
+def write_result(
+    directory: Path, model: Any, recipe: Recipe, run: RunDirectory, examples: TrainingSet, report: TrainingReport
+) -> None:
+    """Writes the result of a run into an empty directory."""
+    model.save_pretrained(str(directory), safe_serialization=True)
+    append_results(
+        directory / "README.md",
+        recipe,
+        report.history,
+        {each.held_out.name: each.evaluation for each in report.all_measured},
+        report.verdict.sentence if report.verdict else None,
+    )
+    if report.calibration:
+        write_calibration(report.calibration, directory)
+    page = _page(model, recipe, examples, report)
+    write_report(directory, page)
+    if run.curves.is_dir():
+        shutil.copytree(run.curves, directory / _CURVES)
+    (directory / RECIPE_FILE).write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)), "utf-8")
+    metrics = {
+        "recipe": recipe.name,
+        "base": recipe.base,
+        "device": device_name(),
+        "tools": {tool: version(tool) for tool in _TOOLS},
+        **{key: value for key, value in report.to_json().items() if key != "directory"},
+        "report": report_json(page),
+    }
+    (directory / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+
+
+def _page(model: Any, recipe: Recipe, examples: TrainingSet, report: TrainingReport) -> ReportInput:
+    history, measured, calibration = report.history, report.measured, report.calibration
+    facts = {
+        "base": Path(recipe.base).name if Path(recipe.base).is_dir() else recipe.base,
+        "training set": f"{report.pairs:,} pairs",
+        "loss": recipe.loss.name,
+        "steps": f"{history.steps:,}",
+        "pairs seen": f"{history.pairs:,}",
+        "time": f"{history.seconds:,.0f} s",
+        "precision": f"{history.precision} on {device_name()}",
+    }
+    return ReportInput(
+        name=recipe.name,
+        verdict=f"{report.verdict.sentence}." if report.verdict else "It was not evaluated: nothing could be held out.",
+        facts=facts,
+        losses=history.losses,
+        quality=history.quality,
+        lengths=_token_lengths(model, examples, recipe.seed),
+        max_length=recipe.max_length,
+        evaluation=measured.evaluation if measured else None,
+        judged=measured.held_out.judged if measured else None,
+        tuned=measured.tuned if measured else None,
+        untuned=measured.held_out.untuned if measured else None,
+        reference=measured.held_out.reference if measured else None,
+        calibration={"before": calibration.bins.before, "after": calibration.bins.after} if calibration else {},
+    )
+
+
+def _token_lengths(model: Any, examples: TrainingSet, seed: int) -> NDArray[np.int64]:
+    """Tokens of the pairs of some rows, before truncation."""
+    rows = random.Random(seed).sample(range(len(examples.dataset)), min(_MEASURED_ROWS, len(examples.dataset)))
+    pairs = [pair for row in rows for pair in pairs_of(examples.dataset[row])]
+    encoded = model.tokenizer(pairs, truncation=False, verbose=False, return_attention_mask=False)["input_ids"]
+    return np.array([len(ids) for ids in encoded], dtype=np.int64)

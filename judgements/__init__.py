@@ -1,1 +1,0 @@
-"""Judged data and what is measured on it: readers and writers, BM25, measures, significance."""

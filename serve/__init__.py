@@ -1,1 +1,0 @@
-"""Serving, without PyTorch: tokenise, schedule, run the session, order; and the gRPC server around it."""

@@ -1,0 +1,209 @@
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import numpy as np
+import pytest
+
+from crossrank.client import AsyncRankClient, RankClient
+from crossrank.errors import DeadlineExceeded, InvalidRequest, NotServing, Overloaded, UnknownModel
+from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
+
+DOCUMENTS = ["def add(a, b): return a + b", "", "import os"]
+
+
+@pytest.fixture(scope="module")
+def client(server: str) -> Iterator[RankClient]:
+    with RankClient(server) as made:
+        yield made
+
+
+def test_rank_and_predict_have_the_shapes_of_sentence_transformers(client: RankClient) -> None:
+    ranked = client.rank("add two numbers", DOCUMENTS, return_documents=True)
+    scores = client.predict([("add two numbers", document) for document in DOCUMENTS])
+    assert scores.dtype == np.float32
+    assert [entry["corpus_id"] for entry in ranked] == np.argsort(-scores, kind="stable").tolist()
+    assert all(entry["text"] == DOCUMENTS[entry["corpus_id"]] for entry in ranked)
+    assert client.rank("add two numbers", DOCUMENTS, top_n=1) == [
+        {"corpus_id": ranked[0]["corpus_id"], "score": ranked[0]["score"]}
+    ]
+    assert client.predict([]).shape == (0,)
+    assert client.models()[0].name == "brief"
+
+
+def test_predict_takes_more_pairs_than_one_call_may_hold(client: RankClient) -> None:
+    scores = client.predict([("add", DOCUMENTS[n % 3]) for n in range(1201)])
+    assert scores.shape == (1201,)
+    assert np.array_equal(scores[:3], scores[3:6])
+    assert np.array_equal(scores[:1200].reshape(-1, 3), np.tile(scores[:3], (400, 1)))
+
+
+def test_the_async_client_gives_the_same(server: str, client: RankClient) -> None:
+    async def ask() -> tuple[object, object, object]:
+        async with AsyncRankClient(server) as asynchronous:
+            ranked, scores, models = await asyncio.gather(
+                asynchronous.rank("add two numbers", DOCUMENTS, top_n=2),
+                asynchronous.predict([("add", "x"), ("add", "y")]),
+                asynchronous.models(),
+            )
+            return ranked, scores.tolist(), models[0].name
+
+    ranked, scores, name = asyncio.run(ask())
+    assert ranked == client.rank("add two numbers", DOCUMENTS, top_n=2)
+    assert scores == client.predict([("add", "x"), ("add", "y")]).tolist()
+    assert name == "brief"
+
+
+def test_many_queries_on_one_stream_are_ranked_as_alone_and_a_fault_of_one_leaves_the_others(
+    server: str, client: RankClient
+) -> None:
+    queries = [(f"add {number} numbers", DOCUMENTS) for number in range(90)]
+    queries[7] = ("", DOCUMENTS)
+    outcomes = dict(client.rank_many(queries, top_n=2))
+    fault = outcomes.pop(7)
+    assert isinstance(fault, InvalidRequest) and str(fault).startswith("query: ")
+    assert sorted(outcomes) == [place for place in range(90) if place != 7]
+    for place in (0, 8, 89):
+        assert outcomes[place] == client.rank(*queries[place], top_n=2)
+
+    async def ask() -> dict[int, object]:
+        async with AsyncRankClient(server) as asynchronous:
+            return {place: outcome async for place, outcome in asynchronous.rank_many(queries[8:12], top_n=2)}
+
+    assert asyncio.run(ask()) == {place: outcomes[place + 8] for place in range(4)}
+    assert list(client.rank_many([])) == []
+
+
+def test_a_stream_raises_what_a_call_would(server: str, client: RankClient) -> None:
+    with pytest.raises(InvalidRequest, match=r"^documents\[0\]: "):
+        next(client.rank_many([("q", ["\ud800"])]))
+    with RankClient("127.0.0.1:1", timeout=5) as nobody, pytest.raises(NotServing):
+        next(nobody.rank_many([("q", ["d"])]))
+    with RankClient(server, model="other") as other:
+        [(place, error)] = other.rank_many([("q", ["d"])])
+    assert place == 0 and isinstance(error, UnknownModel)
+
+
+def test_one_client_serves_many_threads(client: RankClient) -> None:
+    expected = client.rank("add two numbers", DOCUMENTS)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: client.rank("add two numbers", DOCUMENTS), range(40)))
+    assert answers == [expected] * 40
+
+
+@pytest.mark.parametrize(
+    ("query", "documents", "field"),
+    [
+        ("\ud800", ["x"], "query"),
+        ("q", ["ok", "\udfff"], r"documents\[1\]"),
+        ("", ["x"], "query"),
+        ("q", [], "documents"),
+    ],
+)
+def test_bad_input_is_a_value_error_that_names_the_field(
+    client: RankClient, query: str, documents: list[str], field: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"^{field}: ") as refused:
+        client.rank(query, documents)
+    assert isinstance(refused.value, ValueError)
+
+
+def test_errors_are_typed(server: str) -> None:
+    with RankClient(server, model="other") as client, pytest.raises(UnknownModel):
+        client.rank("q", ["d"])
+    with RankClient(server, timeout=0.1) as client, pytest.raises(DeadlineExceeded):
+        client.rank("q", ["word " * 500] * 1000)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    with RankClient(f"127.0.0.1:{port}", timeout=5) as client, pytest.raises(NotServing, match=f"127.0.0.1:{port}"):
+        client.rank("q", ["d"])
+
+
+@contextmanager
+def serving(servicer: ranker_pb2_grpc.RankServiceServicer) -> Iterator[str]:
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    ranker_pb2_grpc.add_RankServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None)
+
+
+class Busy(ranker_pb2_grpc.RankServiceServicer):
+    """Refuses the first calls, and says when to come back."""
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+        self.calls = 0
+
+    def Rank(self, request: ranker_pb2.RankRequest, context: grpc.ServicerContext) -> ranker_pb2.RankResponse:  # noqa: N802
+        self.calls += 1
+        if self.calls <= self.refusals:
+            context.set_trailing_metadata((("grpc-retry-pushback-ms", "20"),))
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy")
+        return ranker_pb2.RankResponse(results=[ranker_pb2.RankResult(index=0, score=1.0)])
+
+
+@pytest.mark.parametrize(("refusals", "calls", "size"), [(2, 3, 1), (9, 4, 1), (2, 3, 3_000_000)])
+def test_an_overloaded_server_is_asked_again(refusals: int, calls: int, size: int) -> None:
+    busy = Busy(refusals)  # type: ignore[abstract]
+    with serving(busy) as target, RankClient(target) as client:
+        if refusals < calls:
+            assert client.rank("q", ["d" * size]) == [{"corpus_id": 0, "score": 1.0}]
+        else:
+            with pytest.raises(Overloaded) as refused:
+                client.rank("q", ["d"])
+            assert refused.value.retry_after == 0.02
+    assert busy.calls == calls
+
+
+class Endless(ranker_pb2_grpc.RankServiceServicer):
+    """Refuses each query of a stream, the first one for a while, and then waits until its client goes away."""
+
+    def __init__(self) -> None:
+        self.left = threading.Event()
+
+    def RankStream(  # noqa: N802
+        self, request_iterator: Iterator[ranker_pb2.RankStreamRequest], context: grpc.ServicerContext
+    ) -> Iterator[ranker_pb2.RankStreamResponse]:
+        context.add_callback(self.left.set)
+        code = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+        for number, message in enumerate(request_iterator):
+            error = ranker_pb2.RankStreamError(request_id=message.request.request_id, code=code)
+            if number == 0:
+                error.retry_after.FromMilliseconds(250)
+            yield ranker_pb2.RankStreamResponse(error=error)
+        self.left.wait(30)
+
+
+def test_a_stream_says_when_to_try_again_and_ends_when_its_client_leaves_it() -> None:
+    endless = Endless()  # type: ignore[abstract]
+    with serving(endless) as target, RankClient(target) as client:
+        outcomes = client.rank_many([("q", ["d"]), ("q", ["d"])])
+        errors = [error for _, error in (next(outcomes), next(outcomes)) if isinstance(error, Overloaded)]
+        assert [error.retry_after for error in errors] == [0.25, None]
+        assert not endless.left.is_set()
+        outcomes.close()
+        assert endless.left.wait(10)
+
+
+def test_a_stream_that_an_async_client_leaves_ends_too() -> None:
+    endless = Endless()  # type: ignore[abstract]
+
+    async def leave(target: str) -> bool:
+        async with AsyncRankClient(target) as client:
+            outcomes = client.rank_many([("q", ["d"])])
+            await anext(outcomes)
+            await outcomes.aclose()
+            return await asyncio.to_thread(endless.left.wait, 10)
+
+    with serving(endless) as target:
+        assert asyncio.run(leave(target))
