@@ -17,8 +17,8 @@ from crossrank.bench.result import Result, Speed, new_result
 from crossrank.errors import UsageError
 from crossrank.models.cross_encoder import open_base, usable_precision
 from crossrank.train.dataset import TrainingSet, open_training_set, write_training_set
-from crossrank.train.fine_tune import fine_tune
-from crossrank.train.losses import make_loss
+from crossrank.train.fit.fine_tune import fine_tune
+from crossrank.train.fit.losses import make_loss
 from crossrank.train.recipe import Recipe
 from crossrank.train.run_directory import RunDirectory
 from crossrank.train.screening import Screen

@@ -47,7 +47,7 @@ def quickstart(
     """Serve the default ranker, fine-tune it on the standard library, export, serve and rank: offline, on a CPU."""
     with needs("all"):
         import crossrank.export.pipeline  # noqa: F401
-        from crossrank.train.write import METRICS_FILE
+        from crossrank.train.report.write import METRICS_FILE
     out.mkdir(parents=True, exist_ok=True)
     # With --json, standard output holds one document; what each step made is in its directory.
     show: Show = (lambda table, report: None) if as_json else (lambda table, report: table(report))

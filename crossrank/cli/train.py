@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from crossrank.data.mining.code import MiningReport
     from crossrank.evaluation.compare import Evaluation
-    from crossrank.train.write import TrainingReport
+    from crossrank.train.report.write import TrainingReport
 
 
 def mine_code(

@@ -13,7 +13,7 @@ from crossrank.evaluation.held_out import open_held_out
 from crossrank.inference.manifest import MANIFEST_PATH
 from crossrank.inference.scorer import Scorer
 from crossrank.models.cross_encoder import is_bi_encoder, open_cross_encoder
-from crossrank.train.write import METRICS_FILE
+from crossrank.train.report.write import METRICS_FILE
 
 
 def evaluate_model(

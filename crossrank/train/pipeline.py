@@ -19,19 +19,19 @@ from crossrank.evaluation.metrics import evaluate, mean
 from crossrank.evaluation.verdict import judge
 from crossrank.inference.calibration import Calibration
 from crossrank.models.cross_encoder import open_base, usable_precision
-from crossrank.train import distributed as processes
 from crossrank.train.calibration import fit_calibration
-from crossrank.train.cross_validation import cross_validate
 from crossrank.train.dataset import open_training_set
-from crossrank.train.fine_tune import Progress, fine_tune
-from crossrank.train.model_card import describe
+from crossrank.train.fit.cross_validation import cross_validate
+from crossrank.train.fit.distributed import barrier, is_main_process, world_size
+from crossrank.train.fit.fine_tune import Progress, fine_tune
 from crossrank.train.preparation import Basis, Step, basis_of, open_held_out_sets, open_teacher, prepare
 from crossrank.train.recipe import Recipe
+from crossrank.train.report.model_card import describe
+from crossrank.train.report.write import TrainingReport, write_result
 from crossrank.train.run_directory import RunDirectory, open_run, run_of
 from crossrank.train.screening import Screen
 from crossrank.train.sources import examples_of
 from crossrank.train.teacher import Teacher
-from crossrank.train.write import TrainingReport, write_result
 
 _CROSS_VALIDATION_FILE = "cross-validation.json"
 
@@ -66,15 +66,15 @@ def train(
         UsageError: the recipe, its data or the target cannot be used.
         crossrank.data.errors.JudgementsError: a line of the data is at fault.
     """
-    if not processes.is_first():
-        processes.wait_for_all()
+    if not is_main_process():
+        barrier()
         run = run_of(out)
         fine_tune(open_base(recipe), open_training_set(run.data, recipe.seed), recipe, run)
         return None
-    if processes.count() > 1 and stop_after:
+    if world_size() > 1 and stop_after:
         raise UsageError("several processes cannot be stopped by the clock; leave --stop-after out")
     basis = basis_of(recipe)
-    if processes.count() > 1 and basis == "cross_validation":
+    if world_size() > 1 and basis == "cross_validation":
         raise UsageError("cross-validation is for one process; name data.dev, or set evaluation.without_dev")
     with new_directory(out, force=force) as directory, open_run(out, recipe, force=force) as run:
         try:
@@ -109,7 +109,7 @@ def _run(
         step(f"order {held.name} without training")
         held.order_before(model, recipe, run.path / f"before-{held.name}.json", teacher)
     step(f"train on {examples.pairs} pairs, {usable_precision(recipe.training)}")
-    processes.wait_for_all()
+    barrier()
     evaluated = partial(_quality, dev, model) if dev and recipe.training.eval_steps else None
     history = fine_tune(model, examples, recipe, run, progress=progress, evaluate=evaluated, stop_after=stop_after)
     measured = _measured(dev, model, step) if dev else measured

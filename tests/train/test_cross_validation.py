@@ -8,7 +8,7 @@ import pytest
 
 from crossrank.data.examples import Example
 from crossrank.evaluation.held_out import HeldOut, from_examples
-from crossrank.train.cross_validation import cross_validate
+from crossrank.train.fit.cross_validation import cross_validate
 from crossrank.train.recipe import Recipe
 
 WORDS = ("read", "write", "sort", "parse", "fold", "walk", "draw", "send", "plan")
@@ -24,9 +24,9 @@ class Trainings:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.learnt: list[list[tuple[str, str]]] = []
         self.ordered: list[set[str]] = []
-        monkeypatch.setattr("crossrank.train.cross_validation.open_base", lambda recipe: None)
-        monkeypatch.setattr("crossrank.train.cross_validation.fine_tune", self._fine_tune)
-        monkeypatch.setattr("crossrank.train.cross_validation.predict", self._predict)
+        monkeypatch.setattr("crossrank.train.fit.cross_validation.open_base", lambda recipe: None)
+        monkeypatch.setattr("crossrank.train.fit.cross_validation.fine_tune", self._fine_tune)
+        monkeypatch.setattr("crossrank.train.fit.cross_validation.predict", self._predict)
 
     def _fine_tune(self, model: Any, examples: Any, recipe: Any, run: Any, *, resumable: bool) -> None:
         assert not resumable

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from crossrank.data.examples import Example
 from crossrank.errors import UsageError
 from crossrank.train.dataset import TrainingSet, open_training_set, write_training_set
+from crossrank.train.fit.samplers import text_lengths
 from crossrank.train.recipe import Loss, LossName
 from crossrank.train.repeats import SeenPairs
-from crossrank.train.samplers import text_lengths
 
 ONE = Example("q", ("a", "b", "c"), (1.0, 0.5, 0.0))
 FLAT = Example("flat", ("a", "b"), (1.0, 1.0))

@@ -9,7 +9,7 @@ from crossrank.data.examples import Example
 from crossrank.evaluation.baselines import predict
 from crossrank.models.cross_encoder import open_cross_encoder
 from crossrank.train.dataset import open_training_set, write_training_set
-from crossrank.train.losses import CrossEntropyLoss, make_loss
+from crossrank.train.fit.losses import CrossEntropyLoss, make_loss
 from crossrank.train.recipe import Loss, LossName
 from tests.tiny_models import tiny_cross_encoder
 

@@ -14,7 +14,7 @@ from crossrank.evaluation.baselines import first_stage, predict, score_candidate
 from crossrank.evaluation.metrics import evaluate, mean
 from crossrank.models.cross_encoder import PACKAGED_BASE, open_base
 from crossrank.train.dataset import open_training_set, shape_of, write_training_set
-from crossrank.train.fine_tune import fine_tune
+from crossrank.train.fit.fine_tune import fine_tune
 from crossrank.train.recipe import Loss, LossName, Recipe
 from crossrank.train.run_directory import RunDirectory
 from crossrank.train.screening import Screen

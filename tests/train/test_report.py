@@ -12,7 +12,7 @@ import pytest
 from crossrank.data.eval_set import JudgedSet
 from crossrank.evaluation.compare import Evaluation
 from crossrank.inference.calibration import Bin
-from crossrank.train.report import ReportInput, report_json, write_report
+from crossrank.train.report.page import ReportInput, report_json, write_report
 from tests.judged_by_hand import AFTER_DOWN, ATTACK, JUDGED, TUNED, UNTUNED, evaluated
 
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from crossrank.errors import UsageError
-from crossrank.train.fine_tune import Stopped
+from crossrank.train.fit.fine_tune import Stopped
 from crossrank.train.pipeline import train
 from crossrank.train.recipe_files import load_recipe
 from crossrank.train.run_directory import open_run, run_of

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from crossrank.errors import UsageError
 from crossrank.evaluation.evaluate_model import evaluate_model
 from crossrank.models.cross_encoder import PACKAGED_BASE, locate_base, open_base, open_cross_encoder, set_depth
+from crossrank.train.fit.samplers import LengthGroupedBatchSampler
 from crossrank.train.pipeline import train
 from crossrank.train.recipe import Recipe
 from crossrank.train.recipe_files import load_recipe
-from crossrank.train.samplers import LengthGroupedBatchSampler
 from tests.conftest import HELDOUT
 
 RECIPES = HELDOUT.parent

@@ -20,7 +20,7 @@ from crossrank.evaluation.baselines import predict, score_candidates
 from crossrank.evaluation.held_out import HeldOut
 from crossrank.models.cross_encoder import open_base
 from crossrank.train.dataset import open_training_set, write_training_set
-from crossrank.train.fine_tune import fine_tune
+from crossrank.train.fit.fine_tune import fine_tune
 from crossrank.train.recipe import Recipe
 from crossrank.train.run_directory import RunDirectory
 

@@ -1,4 +1,4 @@
-"""Several processes of one run, as `torchrun` or `accelerate launch` starts them: the first one prepares and writes."""
+"""Distributed training: several processes of one run, as `torchrun` or `accelerate launch` starts them."""
 
 import os
 from datetime import timedelta
@@ -7,18 +7,18 @@ import torch
 from accelerate import PartialState
 
 
-def count() -> int:
+def world_size() -> int:
     """How many processes there are."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Whether this is the process that reads the data, evaluates and writes."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def wait_for_all() -> None:
+def barrier() -> None:
     """Waits until every process is here."""
-    if count() > 1:
+    if world_size() > 1:
         # The others wait while the first one mines, scores and evaluates, which may take hours.
         PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1)).wait_for_everyone()

@@ -17,10 +17,10 @@ from crossrank.evaluation.verdict import Verdict
 from crossrank.inference.calibration import Calibration, write_calibration
 from crossrank.models.cross_encoder import device_name
 from crossrank.train.dataset import TrainingSet, pairs_of
-from crossrank.train.fine_tune import History
-from crossrank.train.model_card import append_results
+from crossrank.train.fit.fine_tune import History
 from crossrank.train.recipe import Recipe
-from crossrank.train.report import ReportInput, report_json, write_report
+from crossrank.train.report.model_card import append_results
+from crossrank.train.report.page import ReportInput, report_json, write_report
 from crossrank.train.run_directory import RunDirectory
 from crossrank.train.screening import Screening
 

@@ -24,13 +24,13 @@ from crossrank.reporting.distributions import (
     length_histogram,
     score_histogram,
 )
-from crossrank.train import plots
 from crossrank.train.calibration import expected_calibration_error
+from crossrank.train.report import plots
 
 REPORT_FILE = "report.html"
 
 _PAGES = Environment(
-    loader=PackageLoader("crossrank.train", ""),
+    loader=PackageLoader("crossrank.train.report", ""),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,

@@ -21,11 +21,11 @@ from transformers import PrinterCallback, TrainerCallback
 from crossrank.errors import CrossrankError, UsageError
 from crossrank.models.cross_encoder import Precision, usable_precision
 from crossrank.train.dataset import TrainingSet
-from crossrank.train.losses import make_loss
+from crossrank.train.fit.losses import make_loss
+from crossrank.train.fit.samplers import LengthGroupedBatchSampler
+from crossrank.train.fit.tokenize_pairs import fast_preprocess
 from crossrank.train.recipe import Recipe
 from crossrank.train.run_directory import ELAPSED_FILE, RunDirectory
-from crossrank.train.samplers import LengthGroupedBatchSampler
-from crossrank.train.tokenize_pairs import fast_preprocess
 
 QUALITY = "eval_ndcg@10"
 

@@ -1,0 +1,1 @@
+"""The training proper: losses, batches, tokenising, several processes, and the run from checkpoint to checkpoint."""

@@ -1,0 +1,1 @@
+"""What a finished training leaves: model card, figures, plots and the page that shows them."""
