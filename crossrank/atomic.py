@@ -23,7 +23,7 @@ _RENAME_EXCHANGE = 2
 
 
 @contextmanager
-def new_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
+def replace_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
     """Gives an empty directory beside `target` that takes its place when the block ends well.
 
     Args:
@@ -34,7 +34,7 @@ def new_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
         UsageError: `target` exists and `force` is not given, is no directory, or cannot be written.
     """
     target = target.resolve()
-    settle(target)
+    recover(target)
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} is not a directory")
     if target.exists() and not force:
@@ -46,7 +46,7 @@ def new_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise UsageError(f"cannot write to {target.parent}: {error.strerror}") from None
     # As long as this process lives, however it ends.
-    lock = locked(made)
+    lock = try_lock(made)
     try:
         made.chmod(0o755)
         yield made
@@ -79,7 +79,7 @@ def publish(made: Path, target: Path, *, force: bool) -> None:
     shutil.rmtree(made, ignore_errors=True)
 
 
-def settle(target: Path) -> None:
+def recover(target: Path) -> None:
     """Undoes a swap of `target` that was interrupted between its two renames."""
     target = target.resolve()
     if not target.exists() and _old(target).is_dir():
@@ -93,15 +93,15 @@ def _making(target: Path) -> str:
 
 
 def _sweep(target: Path) -> None:
-    """Removes what killed processes left unfinished; what another one is making is locked."""
+    """Removes what killed processes left unfinished; what another one is making is try_lock."""
     for left in target.parent.glob(f"{glob.escape(_making(target))}*"):
-        lock = locked(left)
+        lock = try_lock(left)
         if lock is not None:
             shutil.rmtree(left, ignore_errors=True)
             os.close(lock)
 
 
-def locked(directory: Path) -> int | None:
+def try_lock(directory: Path) -> int | None:
     """A lock on a directory, that the system gives back with the process; None where another one holds it."""
     if os.name != "posix":
         return None

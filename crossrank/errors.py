@@ -1,49 +1,56 @@
-"""Every error that crossrank raises on purpose; a server answers with its status, a client raises it again.
+"""Errors of crossrank: every error raised on purpose, with the gRPC status and the exit code that it stands for.
 
-CrossrankError             INTERNAL             a fault of ours
-├── UsageError             INVALID_ARGUMENT     a command was given something it cannot use
-│   └── InvalidRequest     INVALID_ARGUMENT     a field of a request is at fault
-├── UnknownModel           NOT_FOUND            no such model or version
-├── NotShown               NOT_FOUND            feedback on an answer or a document that was not shown
-├── Overloaded             RESOURCE_EXHAUSTED   refused before any work; says when to try again
-├── DeadlineExceeded       DEADLINE_EXCEEDED    too late; nothing more is computed
-├── CallCancelled          CANCELLED            the caller went away
-├── InvalidRanker          FAILED_PRECONDITION  a ranker's directory does not keep what its manifest promises
-└── NotServing             UNAVAILABLE          starting, draining or unreachable
+CrossrankError               INTERNAL             a fault in crossrank
+├── UsageError               INVALID_ARGUMENT     a command or a function was given something that it cannot use
+│   └── InvalidRequest       INVALID_ARGUMENT     a field of a request is invalid
+├── UnknownModel             NOT_FOUND            no such model or version
+├── FeedbackTargetNotFound   NOT_FOUND            feedback on an answer or a document that is not kept
+├── Overloaded               RESOURCE_EXHAUSTED   refused before any work; says when to try again
+├── DeadlineExceeded         DEADLINE_EXCEEDED    too late; nothing more is computed
+├── Cancelled                CANCELLED            the caller went away
+├── InvalidRanker            FAILED_PRECONDITION  a ranker's directory does not keep what its manifest promises
+└── Unavailable              UNAVAILABLE          starting, draining or unreachable
+
+A server answers with the status, a client raises the class again: neither has a table of its own.
 """
 
-import grpc
+from typing import ClassVar
 
 
 class CrossrankError(Exception):
-    """One sentence for a person; `status` is what goes over the wire, `exit_code` what a command ends with."""
+    """One sentence for a person.
 
-    status: grpc.StatusCode = grpc.StatusCode.INTERNAL
-    exit_code: int = 1
+    Attributes:
+        status: the name of the gRPC status that a server answers with.
+        exit_code: what a command ends with.
+    """
+
+    status: ClassVar[str] = "INTERNAL"
+    exit_code: ClassVar[int] = 1
 
 
 class UsageError(CrossrankError, ValueError):
     """A command or a function was given something that it cannot use."""
 
-    status = grpc.StatusCode.INVALID_ARGUMENT
+    status = "INVALID_ARGUMENT"
     exit_code = 2
 
 
 class InvalidRequest(UsageError):
-    """A field of a request is at fault; the message begins with its name."""
+    """A field of a request is invalid; the message begins with its name."""
 
 
 class UnknownModel(CrossrankError, LookupError):
     """No such model, or not in that version."""
 
-    status = grpc.StatusCode.NOT_FOUND
+    status = "NOT_FOUND"
     exit_code = 2
 
 
-class NotShown(CrossrankError, LookupError):
+class FeedbackTargetNotFound(CrossrankError, LookupError):
     """Feedback names an answer that is not kept, or a document that it did not hold."""
 
-    status = grpc.StatusCode.NOT_FOUND
+    status = "NOT_FOUND"
 
 
 class Overloaded(CrossrankError):
@@ -53,7 +60,7 @@ class Overloaded(CrossrankError):
         retry_after: seconds until the predicted wait has passed; None where trying again cannot help.
     """
 
-    status = grpc.StatusCode.RESOURCE_EXHAUSTED
+    status = "RESOURCE_EXHAUSTED"
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -63,30 +70,30 @@ class Overloaded(CrossrankError):
 class DeadlineExceeded(CrossrankError, TimeoutError):
     """The deadline has passed."""
 
-    status = grpc.StatusCode.DEADLINE_EXCEEDED
+    status = "DEADLINE_EXCEEDED"
 
 
-class CallCancelled(CrossrankError):
+class Cancelled(CrossrankError):
     """The caller went away."""
 
-    status = grpc.StatusCode.CANCELLED
+    status = "CANCELLED"
 
 
 class InvalidRanker(CrossrankError, ValueError):
-    """A directory is no ranker, or does not keep what its manifest promises."""
+    """A directory is not a ranker, or does not keep what its manifest promises."""
 
-    status = grpc.StatusCode.FAILED_PRECONDITION
+    status = "FAILED_PRECONDITION"
     exit_code = 2
 
 
-class NotServing(CrossrankError, ConnectionError):
+class Unavailable(CrossrankError, ConnectionError):
     """The server is starting, draining or cannot be reached."""
 
-    status = grpc.StatusCode.UNAVAILABLE
+    status = "UNAVAILABLE"
 
 
 # The first class of a status is what a client raises for it.
-BY_STATUS: dict[grpc.StatusCode, type[CrossrankError]] = {
+BY_STATUS: dict[str, type[CrossrankError]] = {
     error.status: error
     for error in (
         CrossrankError,
@@ -94,9 +101,9 @@ BY_STATUS: dict[grpc.StatusCode, type[CrossrankError]] = {
         UnknownModel,
         Overloaded,
         DeadlineExceeded,
-        CallCancelled,
+        Cancelled,
         InvalidRanker,
-        NotServing,
+        Unavailable,
     )
 }
 

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from crossrank import atomic as swap
-from crossrank.atomic import new_directory, settle
+from crossrank import atomic
+from crossrank.atomic import recover, replace_directory
 from crossrank.errors import UsageError
 
 
 def make(target: Path, text: str, *, force: bool = False) -> None:
-    with new_directory(target, force=force) as directory:
+    with replace_directory(target, force=force) as directory:
         (directory / "file").write_text(text)
 
 
@@ -24,7 +24,7 @@ def test_an_existing_one_is_replaced_only_by_force(
     tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not exchange:
-        monkeypatch.setattr(swap, "_exchange", lambda a, b: False)
+        monkeypatch.setattr(atomic, "_exchange", lambda a, b: False)
     make(tmp_path / "out", "old")
     with pytest.raises(UsageError, match="--force"):
         make(tmp_path / "out", "new")
@@ -36,7 +36,7 @@ def test_an_existing_one_is_replaced_only_by_force(
 
 def test_an_error_leaves_the_old_and_nothing_else(tmp_path: Path) -> None:
     make(tmp_path / "out", "old")
-    with pytest.raises(ZeroDivisionError), new_directory(tmp_path / "out", force=True) as directory:
+    with pytest.raises(ZeroDivisionError), replace_directory(tmp_path / "out", force=True) as directory:
         (directory / "file").write_text("half")
         raise ZeroDivisionError
     assert (tmp_path / "out" / "file").read_text() == "old"
@@ -46,14 +46,14 @@ def test_an_error_leaves_the_old_and_nothing_else(tmp_path: Path) -> None:
 def test_an_interrupted_swap_is_undone_and_a_backup_of_the_user_is_left_alone(tmp_path: Path) -> None:
     make(tmp_path / "out.old", "backup")
     make(tmp_path / ".out.crossrank-old", "old")
-    settle(tmp_path / "out")
+    recover(tmp_path / "out")
     assert (tmp_path / "out" / "file").read_text() == "old"
-    settle(tmp_path / "out")
+    recover(tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.old"]
 
 
 def test_what_came_meanwhile_is_not_replaced_without_force(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot move the result"), new_directory(tmp_path / "out"):
+    with pytest.raises(UsageError, match="cannot move the result"), replace_directory(tmp_path / "out"):
         make(tmp_path / "out", "meanwhile")
     assert (tmp_path / "out" / "file").read_text() == "meanwhile"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -61,7 +61,7 @@ def test_what_came_meanwhile_is_not_replaced_without_force(tmp_path: Path) -> No
 
 def test_the_working_directory_has_a_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    settle(Path())
+    recover(Path())
     with pytest.raises(UsageError, match="--force"):
         make(Path(), "new")
 
@@ -77,7 +77,7 @@ def test_a_target_that_cannot_be_written(tmp_path: Path) -> None:
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_makes_is_not(tmp_path: Path) -> None:
     (tmp_path / ".out.crossrank-new-killed").mkdir()
     (tmp_path / ".out.backup").mkdir()
-    with new_directory(tmp_path / "out") as directory:
+    with replace_directory(tmp_path / "out") as directory:
         assert not (tmp_path / ".out.crossrank-new-killed").exists()
         make(tmp_path / "out", "meanwhile")
         assert directory.is_dir()

@@ -19,7 +19,7 @@ from crossrank.client.messages import (
     stream_outcome,
     stream_requests,
 )
-from crossrank.errors import CrossrankError, NotShown
+from crossrank.errors import CrossrankError, FeedbackTargetNotFound
 from crossrank.results import RankedDocument
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 
@@ -106,7 +106,7 @@ class AsyncRankClient:
         try:
             return (await self._feedback.RecordFeedback(request, timeout=self._timeout)).feedback_id
         except grpc.RpcError as error:
-            raise_typed(error, self._target, not_found=NotShown)
+            raise_typed(error, self._target, not_found=FeedbackTargetNotFound)
 
     async def close(self) -> None:
         """Closes the channel."""

@@ -5,14 +5,14 @@ from typing import Literal, NoReturn, cast
 
 import grpc
 
-from crossrank.errors import BY_STATUS, CrossrankError, InvalidRequest, NotServing, Overloaded
+from crossrank.errors import BY_STATUS, CrossrankError, InvalidRequest, Overloaded, Unavailable, UnknownModel
 from crossrank.results import RankedDocument, ranked
 from crossrank.v1 import ranker_pb2
 
 # `predict` takes any number of pairs; a server takes a limited number in one call.
 _PAIRS_PER_CALL = 500
 _THUMBS = {"up": ranker_pb2.THUMB_UP, "down": ranker_pb2.THUMB_DOWN}
-_STATUSES = {status.value[0]: status for status in grpc.StatusCode}
+_STATUSES = {status.value[0]: status.name for status in grpc.StatusCode}
 
 
 def rank_request(
@@ -122,7 +122,7 @@ def stream_outcome(
     """The place of a query, and its ranking or why there is none."""
     if reply.HasField("error"):
         error = reply.error
-        kind = BY_STATUS.get(_STATUSES[error.code], CrossrankError)
+        kind = BY_STATUS.get(_STATUSES.get(error.code, ""), CrossrankError)
         if kind is Overloaded and error.HasField("retry_after"):
             return int(error.request_id), Overloaded(error.message, error.retry_after.ToNanoseconds() / 1e9)
         return int(error.request_id), kind(error.message)
@@ -148,15 +148,13 @@ def ranking(
     ]
 
 
-def raise_typed(
-    error: grpc.RpcError, target: str, *, not_found: type[CrossrankError] = BY_STATUS[grpc.StatusCode.NOT_FOUND]
-) -> NoReturn:
+def raise_typed(error: grpc.RpcError, target: str, *, not_found: type[CrossrankError] = UnknownModel) -> NoReturn:
     """Raises the error of `crossrank.errors` for a gRPC status; `not_found` is the one for NOT_FOUND."""
     status, message = error.code(), error.details() or ""
-    kind = not_found if status is grpc.StatusCode.NOT_FOUND else BY_STATUS.get(status, CrossrankError)
+    kind = not_found if status is grpc.StatusCode.NOT_FOUND else BY_STATUS.get(status.name, CrossrankError)
     if status is grpc.StatusCode.UNIMPLEMENTED:
         message = f"{target} does not offer this call; feedback needs a server with --feedback"
-    if kind is NotServing:
+    if kind is Unavailable:
         message = f"{target} does not answer: {message}"
     if kind is Overloaded:
         trailing = cast("Iterable[tuple[str, str]]", error.trailing_metadata() or ())

@@ -17,7 +17,7 @@ from crossrank.client.messages import (
     stream_outcome,
     stream_requests,
 )
-from crossrank.errors import CrossrankError, NotShown
+from crossrank.errors import CrossrankError, FeedbackTargetNotFound
 from crossrank.results import RankedDocument
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 
@@ -158,14 +158,14 @@ class RankClient:
             The server's name for this feedback, which is on its disk.
 
         Raises:
-            CrossrankError: one of `crossrank.errors`: NotShown where the server keeps no such answer, or the document
-                was not in it; InvalidRequest where not exactly one of thumb, stars and click is given.
+            CrossrankError: one of `crossrank.errors`: FeedbackTargetNotFound where the server keeps no such answer, or
+                the document was not in it; InvalidRequest where not exactly one of thumb, stars and click is given.
         """
         request = feedback_request(request_id, document_id, thumb, stars, click, comment)
         try:
             return self._feedback.RecordFeedback(request, timeout=self._timeout).feedback_id
         except grpc.RpcError as error:
-            raise_typed(error, self._target, not_found=NotShown)
+            raise_typed(error, self._target, not_found=FeedbackTargetNotFound)
 
     def close(self) -> None:
         """Closes the channel."""

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from sentence_transformers import CrossEncoder
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from crossrank.atomic import new_directory
+from crossrank.atomic import replace_directory
 from crossrank.errors import UsageError
 from crossrank.export.encoder import MATRICES, Array
 from crossrank.inference.ranker import open_ranker
@@ -60,7 +60,7 @@ def write_cross_encoder(ranker: Path, out: Path, *, force: bool = False) -> floa
     if not variants:
         raise UsageError(f"{opened.directory.name} has neither a pruned graph nor one with int8 scales per token")
     variant = min(variants, key=lambda variant: _READABLE.index(Path(variant.file).stem))
-    with new_directory(out, force=force) as directory:
+    with replace_directory(out, force=force) as directory:
         for file in opened.directory.iterdir():
             if file.is_file():
                 shutil.copy(file, directory / file.name)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossrank.atomic import new_directory
+from crossrank.atomic import replace_directory
 from crossrank.errors import CrossrankError
 from crossrank.export.golden_pairs import golden_pairs
 from crossrank.export.presets import Calibration, convert
@@ -116,7 +116,7 @@ def export_ranker(
     probability = calibration_of(model, commit)
     names = resolve(options.variants, source)
     held_back = _held_back([entry for judged in sets for entry in judged.held_back])
-    with new_directory(out, force=force) as directory:
+    with replace_directory(out, force=force) as directory:
         # Before the tokenizer is written: predicting leaves truncation in it.
         reference = [_pytorch_logits(source, entry.name, entry.pairs, progress) for entry in sets]
         held_back_reference = _pytorch_logits(source, "what was held back", pairs_of(held_back), progress)

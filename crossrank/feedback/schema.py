@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from crossrank.errors import NotShown, UsageError
+from crossrank.errors import FeedbackTargetNotFound, UsageError
 from crossrank.v1 import ranker_pb2
 
 FeedbackKind: TypeAlias = Literal["thumb", "stars", "click"]
@@ -126,16 +126,16 @@ def write_feedback(database: sqlite3.Connection, feedback: Feedback, now: float)
         The id of the feedback.
 
     Raises:
-        NotShown: there is no such answer, or no such result in it.
+        FeedbackTargetNotFound: there is no such answer, or no such result in it.
     """
     newest = "SELECT MAX(id) FROM impression WHERE request_id = ?"
     (impression,) = database.execute(newest, (feedback.request_id,)).fetchone()
     if impression is None:
-        raise NotShown("request_id: no answer of this name is kept")
+        raise FeedbackTargetNotFound("request_id: no answer of this name is kept")
     best = "SELECT MIN(rank) FROM shown WHERE impression = ? AND document_id = ?"
     (rank,) = database.execute(best, (impression, feedback.document_id)).fetchone()
     if rank is None:
-        raise NotShown("document_id: the answer did not hold this document")
+        raise FeedbackTargetNotFound("document_id: the answer did not hold this document")
     cursor = database.execute(
         "INSERT INTO feedback (impression, rank, given_at, kind, value, comment) VALUES (?, ?, ?, ?, ?, ?)",
         (impression, rank, now, feedback.kind, feedback.value, feedback.comment),

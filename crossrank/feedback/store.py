@@ -18,7 +18,7 @@ from pathlib import Path
 
 import structlog
 
-from crossrank.errors import NotServing, NotShown, Overloaded
+from crossrank.errors import FeedbackTargetNotFound, Overloaded, Unavailable
 from crossrank.feedback.schema import Feedback, FeedbackKind, opened, write_answer, write_feedback
 from crossrank.v1 import ranker_pb2
 
@@ -91,20 +91,20 @@ class FeedbackStore:
         A future that is cancelled before its turn is not written.
 
         Returns:
-            Resolves to the id of the feedback once it is on disk; or to NotShown where the newest answer of that
-            request id, or this document in it, is not kept; to NotServing where another process holds the file; or
-            to sqlite3.Error.
+            Resolves to the id of the feedback once it is on disk; to FeedbackTargetNotFound where the newest answer
+            of that request id, or this document in it, is not kept; to Unavailable where another process holds the
+            file; or to sqlite3.Error.
 
         Raises:
             Overloaded: too much waits.
-            NotServing: the store is closed.
+            Unavailable: the store is closed.
         """
         now = time.time()
         size = len(feedback.request_id) + len(feedback.document_id) + len(feedback.comment)
         job = _Job(lambda database: write_feedback(database, feedback, now), size)
         if not self._queued(job, _MOST):
             if self._closed:
-                raise NotServing("the server is draining")
+                raise Unavailable("the server is draining")
             raise Overloaded("feedback waits for a slow disk; try again in 1 s", retry_after=1.0)
         job.done.add_done_callback(lambda done: self._count_feedback(done, feedback.kind))
         return job.done
@@ -145,7 +145,7 @@ class FeedbackStore:
             for job in jobs:
                 try:
                     outcomes.append(job.write(self._database))
-                except NotShown as error:
+                except FeedbackTargetNotFound as error:
                     outcomes.append(error)
             self._database.execute("COMMIT")
         except Exception as error:
@@ -179,5 +179,5 @@ def _handed_out(error: Exception) -> Exception:
     """What a caller gets: another process may let go of the file, and trying again helps; else it is a fault."""
     # The low byte is the primary code.
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return NotServing("another process holds the feedback store; try again")
+        return Unavailable("another process holds the feedback store; try again")
     return error

@@ -17,7 +17,7 @@ class Call:
     """The pairs of one request.
 
     Attributes:
-        logits: resolves to float32, shape [pairs], or to DeadlineExceeded, CallCancelled, NotServing or whatever the
+        logits: resolves to float32, shape [pairs], or to DeadlineExceeded, Cancelled, Unavailable or whatever the
             run raised.
         queued: seconds from submission to the first run.
         computed: seconds from the first run to the last logit.

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from crossrank.atomic import settle
+from crossrank.atomic import recover
 from crossrank.errors import InvalidRanker, UsageError
 from crossrank.inference.calibration import CALIBRATION_FILE, Calibration, read_calibration
 from crossrank.inference.manifest import MANIFEST_PATH, Manifest, Variant, read_manifest, sha256_of
@@ -52,7 +52,7 @@ def open_ranker(directory: Path) -> Ranker:
             directory; one beside the graphs that the manifest does not name, since a graph may read it; or a
             calibration that it does not name, or that is none.
     """
-    settle(directory)
+    recover(directory)
     if not directory.is_dir():
         raise InvalidRanker(f"{directory} is not a directory; give the path of a ranker made by export-onnx")
     root = directory.resolve()

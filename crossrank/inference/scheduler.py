@@ -9,7 +9,7 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from crossrank.errors import CallCancelled, CrossrankError, DeadlineExceeded, NotServing
+from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Unavailable
 from crossrank.inference.batching import RunRules, next_run
 from crossrank.inference.calls import Backlog, Call, Pair
 from crossrank.inference.counts import Counts
@@ -69,7 +69,7 @@ class Scheduler:
             deadline: on the clock of `time.monotonic`; runs that have not begun by then are never begun.
 
         Raises:
-            NotServing: the scheduler is closed.
+            Unavailable: the scheduler is closed.
             ValueError: there are no pairs, or one without tokens.
         """
         if not pairs or not all(len(pair.ids) for pair in pairs):
@@ -78,7 +78,7 @@ class Scheduler:
         call = Call(pairs, deadline)
         with self._changed:
             if self._closed:
-                raise NotServing("the ranker is being closed")
+                raise Unavailable("the ranker is being closed")
             waiting = self._look_up(call, pairs, keys)
             if waiting:
                 self._backlogs[call] = Backlog(call, waiting, self._level)
@@ -88,14 +88,14 @@ class Scheduler:
     def cancel(self, call: Call) -> None:
         """Drops the pairs of a call that no run has taken."""
         with self._changed:
-            self._drop(call, CallCancelled("the caller went away"))
+            self._drop(call, Cancelled("the caller went away"))
 
     def close(self) -> None:
         """Drops what is queued and waits for the runs in flight."""
         with self._changed:
             self._closed = True
             for call in list(self._backlogs):
-                self._drop(call, NotServing("the ranker is being closed"))
+                self._drop(call, Unavailable("the ranker is being closed"))
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()

@@ -202,7 +202,7 @@ class Scorer:
         ]
 
     def close(self) -> None:
-        """Ends the workers; calls that are queued fail with NotServing."""
+        """Ends the workers; calls that are queued fail with Unavailable."""
         self.scheduler.close()
 
     def __enter__(self) -> Self:

@@ -82,7 +82,7 @@ class Engine:
         return replace(counts, dropped=counts.dropped + self._dropped)
 
     def close(self) -> None:
-        """Ends the threads; calls that are queued fail with NotServing."""
+        """Ends the threads; calls that are queued fail with Unavailable."""
         self._tokenizing.shutdown(wait=False, cancel_futures=True)
         self.scorer.close()
 

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import grpc
 from grpc.aio import ServicerContext
 
-from crossrank.errors import CrossrankError, InvalidRequest, NotServing
+from crossrank.errors import CrossrankError, InvalidRequest
 from crossrank.feedback.store import FeedbackStore
 from crossrank.serve.registry import Models
 from crossrank.serve.requests import rank_work, score_work
@@ -98,7 +99,9 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
                 await write(stream_error(identifier, error))
                 room.release()
         if self._draining.is_set():
-            await context.abort(NotServing.status, "the server is draining; send what is unanswered to another")
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE, "the server is draining; send what is unanswered to another"
+            )
 
     async def ListModels(  # noqa: N802
         self,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import structlog
 
-from crossrank.errors import NotServing, UnknownModel, UsageError
+from crossrank.errors import Unavailable, UnknownModel, UsageError
 from crossrank.inference.activation import ScoreKind
 from crossrank.inference.hub import DEFAULT_RANKER, DEFAULT_SENTENCE, locate_ranker
 from crossrank.inference.scorer import Scorer
@@ -61,10 +61,10 @@ class Models:
 
         Raises:
             UnknownModel: there is none.
-            NotServing: nothing is loaded yet.
+            Unavailable: nothing is loaded yet.
         """
         if not self._engines:
-            raise NotServing("the server is starting")
+            raise Unavailable("the server is starting")
         name, _, version = model.partition("@")
         name = name or next(iter(self._engines))
         engine = self._engines.get(name)

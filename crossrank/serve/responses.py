@@ -1,5 +1,6 @@
 """Scores as messages of the contract."""
 
+import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from crossrank.errors import CrossrankError, Overloaded
@@ -48,7 +49,7 @@ def score_response(identifier: str, model: str, version: str, scores: Scores) ->
 
 def stream_error(identifier: str, error: CrossrankError) -> ranker_pb2.RankStreamResponse:
     """Why a query of a stream has no answer."""
-    code: int = error.status.value[0]
+    code: int = grpc.StatusCode[error.status].value[0]
     reply = ranker_pb2.RankStreamError(request_id=identifier, code=code, message=str(error))
     if isinstance(error, Overloaded) and error.retry_after is not None:
         reply.retry_after.CopyFrom(_duration(error.retry_after))

@@ -9,7 +9,7 @@ import grpc
 import structlog
 from grpc.aio import ServicerContext
 
-from crossrank.errors import CallCancelled, CrossrankError, Overloaded
+from crossrank.errors import Cancelled, CrossrankError, Overloaded
 from crossrank.serve.metrics import Metrics
 from crossrank.serve.requests import request_id
 
@@ -44,7 +44,7 @@ class Answering:
         except CrossrankError as error:
             if isinstance(error, Overloaded) and error.retry_after is not None:
                 context.set_trailing_metadata(((PUSHBACK, str(max(1, round(error.retry_after * 1000)))),))
-            await context.abort(error.status, str(error))
+            await context.abort(grpc.StatusCode[error.status], str(error))
 
     async def recorded(
         self, method: str, given_id: str, pairs: int, answer: Callable[[str], Awaitable[_Response]]
@@ -62,29 +62,29 @@ class Answering:
         """
         started = time.monotonic()
         identifier = given_id[:32]
-        status = grpc.StatusCode.INTERNAL
+        status = CrossrankError.status
         try:
             identifier = request_id(given_id)
             response = await answer(identifier)
-            status = grpc.StatusCode.OK
+            status = "OK"
             return response
         except asyncio.CancelledError:
-            status = CallCancelled.status
+            status = Cancelled.status
             raise
         except Exception as error:
-            if isinstance(error, CrossrankError) and error.status is not status:
+            if isinstance(error, CrossrankError) and error.status != status:
                 status = error.status
                 raise
             _log.error("fault", request_id=identifier, exc_info=error)
             raise CrossrankError(f"internal error; request id {identifier}") from None
         finally:
             seconds = time.monotonic() - started
-            self._metrics.count(method, status.name, seconds)
+            self._metrics.count(method, status, seconds)
             _log.info(
                 "call",
                 method=method,
                 request_id=identifier,
                 pairs=pairs,
-                status=status.name,
+                status=status,
                 ms=round(seconds * 1000, 1),
             )

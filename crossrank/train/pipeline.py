@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from crossrank.atomic import new_directory
+from crossrank.atomic import replace_directory
 from crossrank.data.errors import JudgementsError
 from crossrank.data.examples import grouped
 from crossrank.data.trec import ranking_from_scores
@@ -76,7 +76,7 @@ def train(
     basis = basis_of(recipe)
     if world_size() > 1 and basis == "cross_validation":
         raise UsageError("cross-validation is for one process; name data.dev, or set evaluation.without_dev")
-    with new_directory(out, force=force) as directory, open_run(out, recipe, force=force) as run:
+    with replace_directory(out, force=force) as directory, open_run(out, recipe, force=force) as run:
         try:
             report = _run(recipe, out, basis, run, directory, stop_after, step, progress)
         except (UsageError, JudgementsError):

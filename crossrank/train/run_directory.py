@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from crossrank.atomic import locked
+from crossrank.atomic import try_lock
 from crossrank.data.files import write_json
 from crossrank.errors import UsageError
 from crossrank.models.cross_encoder import locate_base, model_digest
@@ -87,7 +87,7 @@ def open_run(out: Path, recipe: Recipe, *, force: bool) -> Iterator[RunDirectory
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to {run.path}: {error.strerror}") from None
-    lock = locked(run.path)
+    lock = try_lock(run.path)
     if lock is None and os.name == "posix":
         raise UsageError(f"{run.path} is being run by another process; wait for it, or write elsewhere")
     try:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from crossrank.client import AsyncRankClient, RankClient
-from crossrank.errors import DeadlineExceeded, InvalidRequest, NotServing, Overloaded, UnknownModel
+from crossrank.errors import DeadlineExceeded, InvalidRequest, Overloaded, Unavailable, UnknownModel
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 
 DOCUMENTS = ["def add(a, b): return a + b", "", "import os"]
@@ -82,7 +82,7 @@ def test_many_queries_on_one_stream_are_ranked_as_alone_and_a_fault_of_one_leave
 def test_a_stream_raises_what_a_call_would(server: str, client: RankClient) -> None:
     with pytest.raises(InvalidRequest, match=r"^documents\[0\]: "):
         next(client.rank_many([("q", ["\ud800"])]))
-    with RankClient("127.0.0.1:1", timeout=5) as nobody, pytest.raises(NotServing):
+    with RankClient("127.0.0.1:1", timeout=5) as nobody, pytest.raises(Unavailable):
         next(nobody.rank_many([("q", ["d"])]))
     with RankClient(server, model="other") as other:
         [(place, error)] = other.rank_many([("q", ["d"])])
@@ -121,7 +121,7 @@ def test_errors_are_typed(server: str) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    with RankClient(f"127.0.0.1:{port}", timeout=5) as client, pytest.raises(NotServing, match=f"127.0.0.1:{port}"):
+    with RankClient(f"127.0.0.1:{port}", timeout=5) as client, pytest.raises(Unavailable, match=f"127.0.0.1:{port}"):
         client.rank("q", ["d"])
 
 

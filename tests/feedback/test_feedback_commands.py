@@ -14,7 +14,7 @@ import pytest
 
 from crossrank.client import AsyncRankClient, RankClient
 from crossrank.data.examples import Example, read_examples
-from crossrank.errors import CrossrankError, InvalidRequest, NotShown
+from crossrank.errors import CrossrankError, FeedbackTargetNotFound, InvalidRequest
 from tests.conftest import running_server
 from tests.test_readme import BLOCKS
 
@@ -84,10 +84,10 @@ def test_the_python_of_the_readme_gives_feedback(kept: tuple[str, Path]) -> None
 
 def test_errors_are_typed(kept: tuple[str, Path], server: str) -> None:
     with RankClient(kept[0]) as client:
-        with pytest.raises(NotShown, match=r"^request_id: "):
+        with pytest.raises(FeedbackTargetNotFound, match=r"^request_id: "):
             client.record_feedback("never", "add", stars=5)
         client.rank(QUERY, ["x"], ids=["x"], request_id="typed")
-        with pytest.raises(NotShown, match=r"^document_id: "):
+        with pytest.raises(FeedbackTargetNotFound, match=r"^document_id: "):
             client.record_feedback("typed", "add", stars=5)
         with pytest.raises(InvalidRequest, match=r"^ids: 1 for 2 documents"):
             client.rank(QUERY, ["x", "y"], ids=["x"])
@@ -98,7 +98,7 @@ def test_errors_are_typed(kept: tuple[str, Path], server: str) -> None:
         async with AsyncRankClient(kept[0]) as asynchronous:
             await asynchronous.record_feedback("never", "add", stars=5)
 
-    with pytest.raises(NotShown):
+    with pytest.raises(FeedbackTargetNotFound):
         asyncio.run(asked())
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossrank.errors import NotServing, NotShown, Overloaded, UsageError
+from crossrank.errors import FeedbackTargetNotFound, Overloaded, Unavailable, UsageError
 from crossrank.feedback import schema as feedback_file
 from crossrank.feedback import store as feedback
 from crossrank.feedback.schema import Feedback
@@ -83,7 +83,7 @@ def test_feedback_finds_the_newest_answer_before_it_and_all_of_it_is_kept_in_ord
                     expected.append((impression, rank, event.kind, event.value, event.comment))
                     given.append(future)
                 else:
-                    with pytest.raises(NotShown):
+                    with pytest.raises(FeedbackTargetNotFound):
                         future.result(30)
             else:
                 shown += 1
@@ -147,7 +147,7 @@ def test_a_locked_store_refuses_feedback_for_now(path: Path, monkeypatch: pytest
     store.record(Feedback("r", "a", "click", 1)).result(30)
     with held(path):
         store.show(*answered("s", ["a"]))
-        with pytest.raises(NotServing, match="another process holds"):
+        with pytest.raises(Unavailable, match="another process holds"):
             store.record(Feedback("r", "a", "click", 1)).result(30)
     store.record(Feedback("r", "a", "stars", 3)).result(30)
     store.close()
@@ -216,7 +216,7 @@ def test_a_closed_store_writes_what_waited_and_takes_nothing_more(path: Path) ->
     store.close()
     store.close()
     store.show(*answered("r", ["a"]))
-    with pytest.raises(NotServing):
+    with pytest.raises(Unavailable):
         store.record(Feedback("r", "a", "click", 1))
     assert rows(path, "SELECT COUNT(*) FROM shown") == [(200 * len(DOCUMENTS),)]
     assert (store.counts.stored, store.counts.dropped) == (200, 1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from crossrank.errors import CallCancelled, CrossrankError, DeadlineExceeded, NotServing
+from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Unavailable
 from crossrank.inference.batching import RunRules
 from crossrank.inference.scheduler import Scheduler
 from crossrank.inference.tokenizer import TokenizedPair
@@ -78,7 +78,7 @@ def test_expired_and_cancelled_calls_cost_nothing(model: Model, scheduler: Sched
     model.gate.set()
     with pytest.raises(DeadlineExceeded):
         expired.logits.result(10)
-    with pytest.raises(CallCancelled):
+    with pytest.raises(Cancelled):
         cancelled.logits.result(10)
     first.logits.result(10)
     assert scheduler.submit(pairs(4)).logits.result(10).tolist() == [4]
@@ -235,10 +235,10 @@ def test_close_fails_what_is_queued_and_refuses_more(model: Model) -> None:
     queued = scheduler.submit(pairs(2))
     closing = threading.Thread(target=scheduler.close)
     closing.start()
-    with pytest.raises(NotServing):
+    with pytest.raises(Unavailable):
         queued.logits.result(10)
     model.gate.set()
     closing.join(10)
     assert running.logits.result(10).tolist() == [1]
-    with pytest.raises(NotServing):
+    with pytest.raises(Unavailable):
         scheduler.submit(pairs(3))
