@@ -1,18 +1,16 @@
 """Fine-tune, export, prove and serve cross-encoder rerankers. Importing this package imports nothing else."""
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from crossrank.client import AsyncRankClient, RankClient
     from crossrank.errors import CrossrankError
     from crossrank.inference.scorer import Scorer
     from crossrank.results import RankedDocument
 
 __all__ = ["AsyncRankClient", "CrossrankError", "RankClient", "RankedDocument", "Scorer", "__version__"]
-__version__ = version("crossrank")
-
 _HOMES = {
     "AsyncRankClient": "crossrank.client",
     "CrossrankError": "crossrank.errors",
@@ -23,6 +21,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("crossrank")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import typer
 
 from crossrank.cli import bench, export, feedback, inspect, quickstart, rank, serve, train
+from crossrank.cli.logs import configure_logging
 from crossrank.data.errors import JudgementsError
 from crossrank.errors import CrossrankError
 
@@ -42,6 +43,7 @@ def export_onnx_main() -> None:
 
 def _run(command: Callable[[], None]) -> None:
     """Ends with one sentence and the right exit code where something was wrong."""
+    configure_logging()
     try:
         command()
     except CrossrankError as error:

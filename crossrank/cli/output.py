@@ -1,10 +1,10 @@
 """What commands have in common: tables for people, JSON for machines, one sentence for what went wrong."""
 
 import json
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from crossrank.errors import UsageError
 _WIDTH_OF_FILES = 120
 
 # Progress and notes go to standard error, so that standard output holds the result and nothing else.
-console = Console(stderr=True, log_path=False)
+console = Console(stderr=True)
+_log = logging.getLogger("crossrank.cli")
 
 
 def print_json(value: Any) -> None:
@@ -27,10 +28,7 @@ def print_json(value: Any) -> None:
 
 def print_step(step: str) -> None:
     """Says what a long command does now, with the time."""
-    if console.is_terminal:
-        console.log(step, highlight=False, markup=False)
-    else:  # rich would cut what is longer than a line
-        print(f"[{datetime.now():%H:%M:%S}] {step}", file=sys.stderr, flush=True)
+    _log.info("%s", step)
 
 
 def ranker_or_default(ranker: str | None) -> Path:

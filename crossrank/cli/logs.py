@@ -1,0 +1,35 @@
+"""Logging of the commands: what `logging.getLogger("crossrank.…")` is told goes to standard error, results do not.
+
+On a terminal rich writes the records, above any progress bar; elsewhere each is one plain line.
+"""
+
+import logging
+import sys
+
+from crossrank.cli.output import console
+
+_TIME = "[%H:%M:%S]"
+
+
+def configure_logging() -> None:
+    """Shows what the package logs, from INFO up; what other libraries log is left to them."""
+    logger = logging.getLogger("crossrank")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.handlers = [_terminal() if console.is_terminal else _lines()]
+
+
+def _terminal() -> logging.Handler:
+    from rich.highlighter import NullHighlighter
+    from rich.logging import RichHandler
+
+    return RichHandler(
+        console=console, show_level=False, show_path=False, highlighter=NullHighlighter(), log_time_format=_TIME
+    )
+
+
+def _lines() -> logging.Handler:
+    # Rich would fold what is longer than a line.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt=_TIME))
+    return handler
