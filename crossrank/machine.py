@@ -23,7 +23,7 @@ def instruction_set() -> str:
     return "any"
 
 
-def saturates() -> bool:
+def int8_saturates() -> bool:
     """Whether this CPU adds pairs of 8-bit products in 16 bits: x86 without VNNI does."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     return x86 and not cpu_flags() & {"avx512_vnni", "avx_vnni"}

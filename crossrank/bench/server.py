@@ -37,7 +37,7 @@ class Server:
         with urllib.request.urlopen(self.metrics, timeout=30) as reply:
             families = text_string_to_metric_families(reply.read().decode())
         return {
-            sample.labels["what"]: sample.value
+            sample.labels["outcome"]: sample.value
             for family in families
             for sample in family.samples
             if sample.name == "crossrank_pairs_total"

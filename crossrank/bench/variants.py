@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from crossrank.errors import UsageError
-from crossrank.inference.golden import suitable
+from crossrank.inference.golden import runnable_variants
 from crossrank.inference.manifest import Manifest, Variant
 
 
@@ -13,7 +13,7 @@ def chosen_variants(manifest: Manifest, names: Sequence[str] = ()) -> list[Varia
     Raises:
         UsageError: one of the names is none of theirs.
     """
-    found = {variant.name: variant for variant in suitable(manifest, "cpu")}
+    found = {variant.name: variant for variant in runnable_variants(manifest, "cpu")}
     if unknown := set(names) - set(found):
         raise UsageError(f"variant {min(unknown)}: of the ranker's this machine runs {', '.join(found)}")
     return sorted((found[name] for name in names or found), key=lambda variant: variant.name != "fp32")

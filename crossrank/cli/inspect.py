@@ -46,7 +46,7 @@ def inspect(
 def _try_variants(directory: Path, files: list[str], *, measure: bool) -> dict[str, dict[str, Any]]:
     """For each variant whether this machine gives its golden scores, and how fast it is."""
     from crossrank.inference.scorer import Scorer
-    from crossrank.inference.throughput import measure_speed
+    from crossrank.inference.throughput import measure_throughput
 
     here: dict[str, dict[str, Any]] = {}
     scorers: dict[str, Scorer] = {}
@@ -59,7 +59,7 @@ def _try_variants(directory: Path, files: list[str], *, measure: bool) -> dict[s
                 here[file]["golden"] = str(error)
         if measure and scorers:
             print_step(f"measure the speed of {len(scorers)} variants")
-            for file, pairs_per_second in measure_speed(scorers).items():
+            for file, pairs_per_second in measure_throughput(scorers).items():
                 here[file]["pairs_per_second"] = round(pairs_per_second, 1)
     finally:
         for scorer in scorers.values():

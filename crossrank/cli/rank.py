@@ -67,7 +67,7 @@ def _in_process(ranker: str | None, query: str, texts: list[str], top_n: int) ->
     if not query.strip():
         raise UsageError("query: is empty")
     with Scorer.open(ranker_or_default(ranker)) as scorer:
-        for reason in scorer.passed_over:
+        for reason in scorer.rejected_variants:
             print_step(f"passed over: {reason}")
         return scorer.rank(query, texts, top_n=top_n, return_documents=True)
 

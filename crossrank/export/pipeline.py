@@ -19,7 +19,7 @@ from crossrank.export.source import activation_of, calibration_of, describe, ope
 from crossrank.export.trials import Trial, Trials
 from crossrank.export.variants import Materials, file_name, resolve
 from crossrank.inference.calibration import write_calibration
-from crossrank.inference.manifest import MANIFEST_PATH, Budget, Manifest, Source, Variant, sha256_of
+from crossrank.inference.manifest import MANIFEST_PATH, Budget, Manifest, Variant, WeightsSource, sha256_of
 from crossrank.inference.session import installed_wheels, require_onnxruntime
 from crossrank.inference.tokenizer import PairTokenizer
 from crossrank.machine import instruction_set
@@ -183,7 +183,7 @@ def _batches(source: Any, pairs: Sequence[tuple[str, str]]) -> list[dict[str, An
     ]
 
 
-def _manifest(source: Any, origin: Source, directory: Path) -> Manifest:
+def _manifest(source: Any, origin: WeightsSource, directory: Path) -> Manifest:
     max_length = int(source.max_seq_length)
     return Manifest.model_construct(
         created=datetime.now(UTC).isoformat(timespec="seconds"),

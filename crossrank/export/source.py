@@ -14,7 +14,7 @@ from transformers import AutoConfig
 from crossrank.errors import UsageError, first_line
 from crossrank.inference.calibration import CALIBRATION_FILE, Calibration, read_calibration
 from crossrank.inference.hub import token_of_environment
-from crossrank.inference.manifest import Activation, Source, sha256_of
+from crossrank.inference.manifest import Activation, WeightsSource, sha256_of
 
 _ACTIVATIONS: dict[str, Activation] = {"Identity": "identity", "Sigmoid": "sigmoid"}
 
@@ -131,7 +131,9 @@ def _tell_other_servers(model: Any, directory: Path) -> None:
         path.write_text(json.dumps({**config, **added}, indent=2) + "\n", encoding="utf-8")
 
 
-def describe(name: str, revision: str | None, weights_sha256: str) -> Source:
+def describe(name: str, revision: str | None, weights_sha256: str) -> WeightsSource:
     """The manifest's word on where the weights came from; a path gives only its last part."""
     local = Path(name).is_dir()
-    return Source(name=Path(name).resolve().name if local else name, revision=revision, weights_sha256=weights_sha256)
+    return WeightsSource(
+        name=Path(name).resolve().name if local else name, revision=revision, weights_sha256=weights_sha256
+    )

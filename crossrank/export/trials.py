@@ -12,10 +12,10 @@ from crossrank.export.gate import agreement, failure, noise_to_signal
 from crossrank.export.golden_pairs import golden_tolerance
 from crossrank.export.reference import ReferenceList, ReferenceSet, pairs_of
 from crossrank.export.variants import EXACT, Graph, Materials, file_name, rungs
-from crossrank.inference.manifest import Budget, Golden, Manifest, Variant
+from crossrank.inference.manifest import Budget, GoldenScore, Manifest, Variant
 from crossrank.inference.ranker import Ranker
 from crossrank.inference.scorer import Scorer
-from crossrank.inference.throughput import measure_speed
+from crossrank.inference.throughput import measure_throughput
 
 Logits = NDArray[np.float32]
 
@@ -114,7 +114,7 @@ class Trials:
                     "agreement": measured,
                     "speed": self._speed(name, scorer),
                     "golden": [
-                        Golden(logit=float(logit), score=float(score))
+                        GoldenScore(logit=float(logit), score=float(score))
                         for logit, score in zip(*scorer.golden(), strict=True)
                     ],
                     "golden_tolerance": golden_tolerance(measured, exact=name in EXACT),
@@ -128,7 +128,7 @@ class Trials:
             return 1.0
         fp32 = self._draft(Graph(self.directory / file_name("fp32"), "fp32"), Budget())
         with self._scorer(fp32) as base:
-            measured = measure_speed({"fp32": base, name: scorer})
+            measured = measure_throughput({"fp32": base, name: scorer})
         return measured[name] / measured["fp32"]
 
     def _draft(self, graph: Graph, budget: Budget) -> Variant:

@@ -12,7 +12,7 @@ _URGENT, _ON_TIME, _LATE = range(3)
 
 
 @dataclass(slots=True)
-class Waiting:
+class QueuedCall:
     """The pairs of one call that no run has taken.
 
     Attributes:
@@ -29,7 +29,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class RunRules:
+class BatchPolicy:
     """What may share a run.
 
     Attributes:
@@ -44,8 +44,8 @@ class RunRules:
     batching_pays: bool = False
 
 
-def next_run(
-    calls: Sequence[Waiting], rules: RunRules, *, now: float, seconds_per_token: float
+def next_batch(
+    calls: Sequence[QueuedCall], rules: BatchPolicy, *, now: float, seconds_per_token: float
 ) -> list[tuple[int, range]]:
     """The run that a free worker takes.
 
@@ -62,7 +62,7 @@ def next_run(
         Places in `calls`, each at most once, with the places of the taken pairs in its `lengths`; the call whose turn
         it is comes first.
     """
-    order, urgent = turns(calls, now=now, seconds_per_token=seconds_per_token)
+    order, urgent = priority_order(calls, now=now, seconds_per_token=seconds_per_token)
     longest = calls[order[0]].lengths[-1]
     shortest = math.ceil(longest * (1 - rules.padding))
     room = max(1, rules.max_tokens // longest)
@@ -79,7 +79,7 @@ def next_run(
     return run
 
 
-def turns(calls: Sequence[Waiting], *, now: float, seconds_per_token: float) -> tuple[list[int], bool]:
+def priority_order(calls: Sequence[QueuedCall], *, now: float, seconds_per_token: float) -> tuple[list[int], bool]:
     """Whose turn it is, and who comes next.
 
     Start-time fair queueing (Goyal, Vin and Cheng 1996): the call that was served least goes first, the smaller one

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import numpy as np
 from numpy.typing import NDArray
 
-from crossrank.inference.batching import SLACK, Waiting
+from crossrank.inference.batching import SLACK, QueuedCall
 from crossrank.inference.tokenizer import TokenizedPair
 
 
@@ -51,7 +51,7 @@ class Call:
             self._started = time.monotonic()
             self.queued = self._started - self._submitted
 
-    def fill(self, index: int, logit: float) -> None:
+    def set_logit(self, index: int, logit: float) -> None:
         """One of its pairs has its logit."""
         self._values[index] = logit
         self._missing -= 1
@@ -65,22 +65,22 @@ class Call:
             self.logits.set_exception(error)
 
 
-class Pair:
+class SharedPair:
     """A pair to be computed once, for every place of every call that wants it.
 
     Attributes:
         tokens: what the model reads.
         key: what it is known by in the cache; None where nothing is shared.
-        holders: calls, and the pair's places in them.
+        waiters: calls, and the pair's places in them.
         running: whether a run has taken it.
     """
 
-    __slots__ = ("holders", "key", "running", "tokens")
+    __slots__ = ("key", "running", "tokens", "waiters")
 
     def __init__(self, tokens: TokenizedPair, key: bytes | None) -> None:
         self.tokens = tokens
         self.key = key
-        self.holders: list[tuple[Call, int]] = []
+        self.waiters: list[tuple[Call, int]] = []
         self.running = False
 
     @property
@@ -89,7 +89,7 @@ class Pair:
         return len(self.tokens.ids)
 
 
-class Backlog:
+class PendingPairs:
     """The pairs of a call that no run has taken.
 
     Attributes:
@@ -97,15 +97,15 @@ class Backlog:
         waiting: what the plan sees of them.
     """
 
-    def __init__(self, call: Call, pairs: Sequence[Pair], served: float) -> None:
+    def __init__(self, call: Call, pairs: Sequence[SharedPair], served: float) -> None:
         self.call = call
         self._pairs = sorted(pairs, key=lambda pair: pair.length)
-        self.waiting = Waiting([pair.length for pair in self._pairs], served, call.due, call.deadline)
+        self.waiting = QueuedCall([pair.length for pair in self._pairs], served, call.due, call.deadline)
 
-    def __iter__(self) -> Iterator[Pair]:
+    def __iter__(self) -> Iterator[SharedPair]:
         return iter(self._pairs)
 
-    def take(self, places: range) -> list[Pair]:
+    def take(self, places: range) -> list[SharedPair]:
         """Removes pairs for a run, on this call's account."""
         taken = self._pairs[places.start : places.stop]
         del self._pairs[places.start : places.stop]
@@ -113,7 +113,7 @@ class Backlog:
         self.waiting.served += sum(pair.length for pair in taken)
         return taken
 
-    def remove(self, pair: Pair) -> None:
+    def remove(self, pair: SharedPair) -> None:
         """Removes a pair, where it is here, that is computed on another call's account."""
         start = bisect_left(self.waiting.lengths, pair.length)
         end = bisect_left(self.waiting.lengths, pair.length + 1)

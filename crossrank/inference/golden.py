@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossrank.inference.manifest import Manifest, Variant
-from crossrank.machine import instruction_set, saturates
+from crossrank.machine import instruction_set, int8_saturates
 
 # What each instruction set can run besides its own; a graph for another one is left alone unless asked for by name.
 _RUNS: dict[str, frozenset[str]] = {
@@ -15,7 +15,7 @@ _RUNS: dict[str, frozenset[str]] = {
 }
 
 
-def suitable(manifest: Manifest, device: str) -> list[Variant]:
+def runnable_variants(manifest: Manifest, device: str) -> list[Variant]:
     """The variants made for a device and this machine's instruction set, the fastest first.
 
     Args:
@@ -32,10 +32,10 @@ def suitable(manifest: Manifest, device: str) -> list[Variant]:
 
 def needs_precise_products(variant: Variant) -> bool:
     """Whether this CPU would saturate in the variant's int8 products: x86 without VNNI, and weights of full range."""
-    return variant.saturates and saturates()
+    return variant.saturates and int8_saturates()
 
 
-def mismatch(
+def golden_mismatch(
     manifest: Manifest, variant: Variant, logits: NDArray[np.float32], scores: NDArray[np.float32]
 ) -> str | None:
     """Compares what a variant gives for the golden pairs with what its exporter saw.

@@ -66,7 +66,7 @@ class Agreement(_Strict):
     mrr_difference: Difference | None = None
 
 
-class Golden(_Strict):
+class GoldenScore(_Strict):
     """What a variant gave for one of the manifest's golden pairs."""
 
     logit: float
@@ -89,7 +89,7 @@ class Variant(_Strict):
     budget: Budget
     agreement: list[Agreement] = Field(description="what it was accepted on, one for each set")
     speed: float = Field(ge=0, description="pairs a second over those of onnx/model.onnx, where it was exported")
-    golden: list[Golden] = Field(description="one for each golden pair")
+    golden: list[GoldenScore] = Field(description="one for each golden pair")
     golden_tolerance: dict[str, float] = Field(description="by instruction set, 'any' for all others")
 
     @property
@@ -107,7 +107,7 @@ class GoldenPair(_Strict):
     document: str
 
 
-class Source(_Strict):
+class WeightsSource(_Strict):
     """Where the weights came from."""
 
     name: str = Field(description="the directory's name or the Hugging Face id")
@@ -120,7 +120,7 @@ class Manifest(_Strict):
 
     schema_version: Literal[2] = 2
     created: str = Field(description="UTC, ISO 8601")
-    source: Source
+    source: WeightsSource
     model_type: str
     max_length: int = Field(gt=0, description="longest pair in tokens, special tokens included")
     activation: Activation = Field(description="what turns a logit into the ranker's own score")

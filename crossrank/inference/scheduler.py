@@ -3,16 +3,15 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Unavailable
-from crossrank.inference.batching import RunRules, next_run
-from crossrank.inference.calls import Backlog, Call, Pair
-from crossrank.inference.counts import Counts
+from crossrank.inference.batching import BatchPolicy, next_batch
+from crossrank.inference.calls import Call, PendingPairs, SharedPair
 from crossrank.inference.tokenizer import TokenizedPair
 
 # Before anything has run: a slow machine.
@@ -21,6 +20,27 @@ _SECONDS_PER_TOKEN = 2e-4
 _FORGOTTEN = 0.05
 
 _Outcome = float | CrossrankError
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the workers have done since they began.
+
+    Attributes:
+        computed: pairs that were run.
+        tokens: of these.
+        wasted: pairs that were run for calls that had died meanwhile: what was in flight at that moment.
+        dropped: pairs of dead calls that were never run.
+        cached: pairs whose logit was known, or was being computed for another call.
+        busy_seconds: of all runs together.
+    """
+
+    computed: int = 0
+    tokens: int = 0
+    wasted: int = 0
+    dropped: int = 0
+    cached: int = 0
+    busy_seconds: float = 0.0
 
 
 class Scheduler:
@@ -38,17 +58,17 @@ class Scheduler:
         run: Callable[[Sequence[TokenizedPair]], NDArray[np.float32]],
         *,
         workers: int,
-        rules: RunRules,
+        rules: BatchPolicy,
         cache_size: int = 0,
     ) -> None:
         self._run = run
         self._rules = rules
-        self._backlogs: dict[Call, Backlog] = {}
+        self._pending: dict[Call, PendingPairs] = {}
         self._level = 0.0
         # A logit depends on its pair's tokens alone, bit for bit on the CPU.
         self._cache: LRUCache[bytes, float] | None = LRUCache(cache_size) if cache_size else None
         # Pairs that are waiting or being run, by their key.
-        self._wanted: dict[bytes, Pair] = {}
+        self._wanted: dict[bytes, SharedPair] = {}
         self._counts = Counts()
         # Of recent runs.
         self._seconds, self._tokens = 0.0, 0.0
@@ -81,7 +101,7 @@ class Scheduler:
                 raise Unavailable("the ranker is being closed")
             waiting = self._look_up(call, pairs, keys)
             if waiting:
-                self._backlogs[call] = Backlog(call, waiting, self._level)
+                self._pending[call] = PendingPairs(call, waiting, self._level)
                 self._changed.notify(len(waiting))
         return call
 
@@ -94,7 +114,7 @@ class Scheduler:
         """Drops what is queued and waits for the runs in flight."""
         with self._changed:
             self._closed = True
-            for call in list(self._backlogs):
+            for call in list(self._pending):
                 self._drop(call, Unavailable("the ranker is being closed"))
             self._changed.notify_all()
         for thread in self._threads:
@@ -110,7 +130,7 @@ class Scheduler:
     def queued_tokens(self) -> int:
         """Tokens that no run has taken."""
         with self._changed:
-            return sum(sum(backlog.waiting.lengths) for backlog in self._backlogs.values())
+            return sum(sum(pending.waiting.lengths) for pending in self._pending.values())
 
     @property
     def seconds_per_token(self) -> float:
@@ -118,77 +138,77 @@ class Scheduler:
         rate = self._seconds / self._tokens if self._tokens else _SECONDS_PER_TOKEN
         return rate / len(self._threads)
 
-    def _look_up(self, call: Call, pairs: Sequence[TokenizedPair], keys: Sequence[bytes | None]) -> list[Pair]:
+    def _look_up(self, call: Call, pairs: Sequence[TokenizedPair], keys: Sequence[bytes | None]) -> list[SharedPair]:
         """Fills in what is known, joins what is wanted already; gives what no run has taken, each pair once."""
-        waiting: dict[int, Pair] = {}
+        waiting: dict[int, SharedPair] = {}
         for index, (tokens, key) in enumerate(zip(pairs, keys, strict=True)):
             logit = self._cache.get(key) if self._cache is not None and key is not None else None
             if logit is not None:
                 self._counts.cached += 1
                 call.cache_hits += 1
-                call.fill(index, logit)
+                call.set_logit(index, logit)
                 continue
             pair = self._wanted.get(key) if key is not None else None
             if pair is None:
-                pair = Pair(tokens, key)
+                pair = SharedPair(tokens, key)
                 if key is not None:
                     self._wanted[key] = pair
             else:
                 self._counts.cached += 1
                 call.cache_hits += 1
-            pair.holders.append((call, index))
+            pair.waiters.append((call, index))
             if not pair.running:
-                # It waits in the backlog of every call that wants it, and leaves all of them when a run takes it.
+                # It waits in the pending of every call that wants it, and leaves all of them when a run takes it.
                 waiting[id(pair)] = pair
         return list(waiting.values())
 
     def _drop(self, call: Call, error: CrossrankError) -> None:
         """Fails a call; its pairs stay for others that want them, and cost nothing where nobody does."""
         call.fail(error)
-        backlog = self._backlogs.pop(call, None)
-        for pair in backlog or ():
-            pair.holders = [holder for holder in pair.holders if holder[0] is not call]
-            if not pair.holders:
+        pending = self._pending.pop(call, None)
+        for pair in pending or ():
+            pair.waiters = [waiter for waiter in pair.waiters if waiter[0] is not call]
+            if not pair.waiters:
                 self._counts.dropped += 1
                 if pair.key is not None:
                     del self._wanted[pair.key]
 
-    def _take(self) -> list[Pair] | None:
+    def _take(self) -> list[SharedPair] | None:
         """The next run; None once closed."""
         with self._changed:
             while True:
                 now = time.monotonic()
-                for call in [call for call in self._backlogs if call.deadline < now]:
+                for call in [call for call in self._pending if call.deadline < now]:
                     self._drop(call, DeadlineExceeded("the deadline passed before all pairs were scored"))
-                if self._backlogs:
+                if self._pending:
                     return self._taken(now)
                 if self._closed:
                     return None
                 self._changed.wait()
 
-    def _taken(self, now: float) -> list[Pair]:
-        backlogs = list(self._backlogs.values())
-        run = next_run(
-            [backlog.waiting for backlog in backlogs],
+    def _taken(self, now: float) -> list[SharedPair]:
+        pendings = list(self._pending.values())
+        run = next_batch(
+            [pending.waiting for pending in pendings],
             self._rules,
             now=now,
             seconds_per_token=self.seconds_per_token,
         )
-        self._level = max(self._level, min(backlog.waiting.served for backlog in backlogs))
-        taken = [(backlogs[number], pair) for number, places in run for pair in backlogs[number].take(places)]
-        pairs: list[Pair] = []
+        self._level = max(self._level, min(pending.waiting.served for pending in pendings))
+        taken = [(pendings[number], pair) for number, places in run for pair in pendings[number].take(places)]
+        pairs: list[SharedPair] = []
         for owner, pair in taken:
             owner.call.start()
             if pair.running:  # two calls of this run want it
                 continue
             pair.running = True
             pairs.append(pair)
-            for call in {holder for holder, _ in pair.holders} & self._backlogs.keys():
+            for call in {waiter for waiter, _ in pair.waiters} & self._pending.keys():
                 call.start()
-                self._backlogs[call].remove(pair)
-        for backlog in backlogs:
-            if not backlog.waiting.lengths:
-                del self._backlogs[backlog.call]
+                self._pending[call].remove(pair)
+        for pending in pendings:
+            if not pending.waiting.lengths:
+                del self._pending[pending.call]
         return pairs
 
     def _work(self) -> None:
@@ -201,7 +221,7 @@ class Scheduler:
                 for pair, outcome in zip(pairs, outcomes, strict=True):
                     self._finish(pair, outcome)
 
-    def _computed(self, pairs: Sequence[Pair]) -> Iterable[_Outcome]:
+    def _computed(self, pairs: Sequence[SharedPair]) -> Iterable[_Outcome]:
         try:
             return [float(logit) for logit in self._run([pair.tokens for pair in pairs])]
         except Exception as error:
@@ -213,7 +233,7 @@ class Scheduler:
             fault.__cause__ = error
             return [fault]
 
-    def _count(self, pairs: Sequence[Pair], seconds: float) -> None:
+    def _count(self, pairs: Sequence[SharedPair], seconds: float) -> None:
         tokens = sum(pair.length for pair in pairs)
         self._seconds += seconds - _FORGOTTEN * self._seconds
         self._tokens += tokens - _FORGOTTEN * self._tokens
@@ -221,15 +241,15 @@ class Scheduler:
         self._counts.tokens += tokens
         self._counts.busy_seconds += seconds
 
-    def _finish(self, pair: Pair, outcome: _Outcome) -> None:
+    def _finish(self, pair: SharedPair, outcome: _Outcome) -> None:
         if pair.key is not None:
             del self._wanted[pair.key]
             if self._cache is not None and not isinstance(outcome, CrossrankError):
                 self._cache[pair.key] = outcome
-        if all(call.done for call, _ in pair.holders):
+        if all(call.done for call, _ in pair.waiters):
             self._counts.wasted += 1
-        for call, index in pair.holders:
+        for call, index in pair.waiters:
             if isinstance(outcome, CrossrankError):
                 self._drop(call, outcome)
             elif not call.done:
-                call.fill(index, outcome)
+                call.set_logit(index, outcome)

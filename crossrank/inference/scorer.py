@@ -10,23 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossrank.errors import CrossrankError, InvalidRanker, UsageError
-from crossrank.inference.activation import ACTIVATIONS, KIND_OF, Activate, ScoreKind
-from crossrank.inference.batching import RunRules
-from crossrank.inference.golden import mismatch, needs_precise_products, suitable
+from crossrank.inference.batching import BatchPolicy
+from crossrank.inference.golden import golden_mismatch, needs_precise_products, runnable_variants
 from crossrank.inference.manifest import Variant
 from crossrank.inference.ranker import Ranker, open_ranker
 from crossrank.inference.scheduler import Scheduler
-from crossrank.inference.scores import Scores, scores_of
+from crossrank.inference.scores import ACTIVATIONS, KIND_OF, Activate, ScoreKind, Scores, scores_of
 from crossrank.inference.session import OnnxSession
 from crossrank.inference.tokenizer import LongDocumentStrategy, PairTokenizer
 from crossrank.machine import usable_cores
 from crossrank.results import RankedDocument, order, ranked
 
 # On a CPU larger runs fall out of the caches, and padding loses more than company wins.
-_CPU_RULES = RunRules(max_tokens=256)
-_ALONE = RunRules(max_tokens=0)
+_CPU_RULES = BatchPolicy(max_tokens=256)
+_ALONE = BatchPolicy(max_tokens=0)
 # A GPU wants many rows at once.
-_CUDA_RULES = RunRules(max_tokens=16_384, padding=0.1, batching_pays=True)
+_CUDA_RULES = BatchPolicy(max_tokens=16_384, padding=0.1, batching_pays=True)
 # One feeds the GPU while the other's run is on it.
 _CUDA_WORKERS = 2
 
@@ -45,7 +44,7 @@ class Scorer:
     Attributes:
         tokenizer: turns texts into what the scheduler takes.
         scheduler: the workers, and what waits for them.
-        passed_over: why `open` did not take a variant that should be faster, a sentence for each.
+        rejected_variants: why `open` did not take a variant that should be faster, a sentence for each.
 
     Raises:
         InvalidRanker: the graph does not take the inputs that the manifest names; and as `PairTokenizer` and
@@ -65,7 +64,7 @@ class Scorer:
     ) -> None:
         self.ranker = ranker
         self.variant = variant
-        self.passed_over: list[str] = []
+        self.rejected_variants: list[str] = []
         self.tokenizer = PairTokenizer(ranker.directory, ranker.manifest.max_length, document_cache)
         self.session = OnnxSession(
             ranker.directory / variant.file, device=device, precise=needs_precise_products(variant)
@@ -97,7 +96,7 @@ class Scorer:
         Args:
             directory: a ranker's directory.
             variant: a variant's name, file name or precision. By default the fastest that this machine runs as the
-                exporter's did; what was passed over for a slower one stands in `passed_over`.
+                exporter's did; what was passed over for a slower one stands in `rejected_variants`.
             device: "cpu" or "cuda".
             workers: threads that run the model; as many as usable cores by default, and two for CUDA.
             score_cache: logits that are kept; 0 keeps none.
@@ -109,10 +108,10 @@ class Scorer:
             UsageError: there is no such variant, or none for this device.
         """
         ranker = open_ranker(Path(directory))
-        choice = suitable(ranker.manifest, device) if variant is None else [ranker.variant(variant)]
+        choice = runnable_variants(ranker.manifest, device) if variant is None else [ranker.variant(variant)]
         if not choice:
             raise UsageError(f"{ranker.directory.name} has no variant for {device} on this machine; export one for it")
-        passed_over = []
+        rejected_variants = []
         for candidate in choice:
             try:
                 scorer = cls(
@@ -124,18 +123,18 @@ class Scorer:
                     document_cache=document_cache,
                 )
             except InvalidRanker as error:
-                passed_over.append(str(error))
+                rejected_variants.append(str(error))
                 continue
             try:
-                wrong = mismatch(ranker.manifest, candidate, *scorer.golden())
+                wrong = golden_mismatch(ranker.manifest, candidate, *scorer.golden())
             except CrossrankError as error:  # a graph that loads may still not run here
                 wrong = f"{candidate.file}: {error}"
             if wrong is None:
-                scorer.passed_over = passed_over
+                scorer.rejected_variants = rejected_variants
                 return scorer
             scorer.close()
-            passed_over.append(wrong)
-        raise InvalidRanker(f"{ranker.directory.name}: {'; '.join(passed_over)}")
+            rejected_variants.append(wrong)
+        raise InvalidRanker(f"{ranker.directory.name}: {'; '.join(rejected_variants)}")
 
     def golden(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The logits and the scores of the manifest's golden pairs, each float32 of shape [pairs].

@@ -1,15 +1,37 @@
-"""What a call gave and what it cost."""
+"""Scores: activations from logits to scores, and what a call gave and cost."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crossrank.errors import CrossrankError
-from crossrank.inference.activation import Activate
 from crossrank.inference.calls import Call
+from crossrank.inference.manifest import Activation
 from crossrank.inference.tokenizer import TokenizedPair
+
+ScoreKind: TypeAlias = Literal["logit", "probability"]
+
+
+def _identity(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return logits
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    # tanh does not overflow where exp would.
+    activated: NDArray[np.float32] = np.float32(0.5) * (np.float32(1) + np.tanh(np.float32(0.5) * logits))
+    return activated
+
+
+# float32 of shape [n] to float32 of shape [n].
+Activate: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+ACTIVATIONS: dict[ScoreKind, Activate] = {
+    "logit": _identity,
+    "probability": _sigmoid,
+}
+KIND_OF: dict[Activation, ScoreKind] = {"identity": "logit", "sigmoid": "probability"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ _SPREAD = 0.6
 _SHORTEST = 8
 
 
-def measure_speed(scorers: Mapping[str, Scorer], *, rounds: int = 5, seed: int = 0) -> dict[str, float]:
+def measure_throughput(scorers: Mapping[str, Scorer], *, rounds: int = 5, seed: int = 0) -> dict[str, float]:
     """The median pairs a second of each scorer, with its own workers, alternating between them.
 
     Args:

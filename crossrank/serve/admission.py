@@ -1,4 +1,4 @@
-"""Who gets in: a call whose answer would come too late is refused before it costs anything."""
+"""Admission control: rejects calls that would miss their deadline, before tokenising them."""
 
 import math
 import threading

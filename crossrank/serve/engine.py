@@ -1,4 +1,4 @@
-"""A call's way through one ranker: admit, tokenise off the event loop, schedule, score."""
+"""Engine: takes a request through one ranker: admit, tokenise off the event loop, schedule, score."""
 
 import asyncio
 import math
@@ -10,12 +10,12 @@ from functools import partial
 
 from crossrank.errors import DeadlineExceeded
 from crossrank.inference.calls import Call
-from crossrank.inference.counts import Counts
+from crossrank.inference.scheduler import Counts
 from crossrank.inference.scorer import Scorer
 from crossrank.inference.scores import Scores, scores_of
 from crossrank.inference.tokenizer import TokenizedPair
 from crossrank.serve.admission import Admission
-from crossrank.serve.requests import Work
+from crossrank.serve.requests import ScoringRequest
 
 # So much text is tokenised in one go, in a few tens of milliseconds.
 _TOKENIZE_CHARACTERS = 256 * 1024
@@ -36,11 +36,11 @@ class Engine:
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="crossrank-tokenize")
         self._dropped = 0
 
-    async def score(self, work: Work, seconds: float) -> Scores:
+    async def score(self, request: ScoringRequest, seconds: float) -> Scores:
         """Scores the pairs of a request.
 
         Args:
-            work: the request.
+            request: the parsed request.
             seconds: until its deadline.
 
         Raises:
@@ -49,31 +49,31 @@ class Engine:
             InvalidRequest: as `PairTokenizer.encode` raises it.
         """
         deadline = time.monotonic() + seconds
-        longest = work.max_length or self.scorer.ranker.manifest.max_length
-        most = longest if work.strategy == "truncate" else math.inf
-        predicted = self._admission.admit(work.sizes, most, seconds)
+        longest = request.max_length or self.scorer.ranker.manifest.max_length
+        most = longest if request.strategy == "truncate" else math.inf
+        predicted = self._admission.admit(request.sizes, most, seconds)
         started = time.monotonic()
         call: Call | None = None
         try:
             async with asyncio.timeout(seconds):
                 try:
-                    encoded = await self._tokenize(work, deadline)
+                    encoded = await self._tokenize(request, deadline)
                     # Before it is submitted: from then on its time is the queue's.
                     tokenize = time.monotonic() - started
                     call = self.scorer.scheduler.submit(encoded, deadline=deadline)
                 finally:
                     self._admission.arrived(predicted)
-                self._learn(work, encoded)
+                self._learn(request, encoded)
                 await asyncio.wrap_future(call.logits)
         except (TimeoutError, asyncio.CancelledError) as error:
             if call is None:
-                self._dropped += len(work.pairs)
+                self._dropped += len(request.pairs)
             else:
                 self.scorer.scheduler.cancel(call)
             if isinstance(error, asyncio.CancelledError):
                 raise
             raise DeadlineExceeded(f"no answer within {seconds:.1f} s") from None
-        return scores_of(encoded, call, self.scorer.activation(work.kind), tokenize)
+        return scores_of(encoded, call, self.scorer.activation(request.kind), tokenize)
 
     @property
     def counts(self) -> Counts:
@@ -86,22 +86,22 @@ class Engine:
         self._tokenizing.shutdown(wait=False, cancel_futures=True)
         self.scorer.close()
 
-    def _learn(self, work: Work, encoded: Sequence[TokenizedPair]) -> None:
+    def _learn(self, request: ScoringRequest, encoded: Sequence[TokenizedPair]) -> None:
         whole = [pair for pair in encoded if not pair.truncated and pair.span is None]
-        self._admission.learn(sum(work.sizes[pair.document] for pair in whole), sum(len(pair.ids) for pair in whole))
+        self._admission.learn(sum(request.sizes[pair.document] for pair in whole), sum(len(pair.ids) for pair in whole))
 
-    async def _tokenize(self, work: Work, deadline: float) -> list[TokenizedPair]:
+    async def _tokenize(self, request: ScoringRequest, deadline: float) -> list[TokenizedPair]:
         encoded: list[TokenizedPair] = []
-        for start, part in _slices(work.pairs):
-            encode = partial(self._encode, part, work, deadline)
+        for start, part in _slices(request.pairs):
+            encode = partial(self._encode, part, request, deadline)
             tokenized = await asyncio.get_running_loop().run_in_executor(self._tokenizing, encode)
             encoded.extend(replace(pair, document=pair.document + start) for pair in tokenized)
         return encoded
 
-    def _encode(self, part: Sequence[tuple[str, str]], work: Work, deadline: float) -> list[TokenizedPair]:
+    def _encode(self, part: Sequence[tuple[str, str]], request: ScoringRequest, deadline: float) -> list[TokenizedPair]:
         if time.monotonic() > deadline:
             raise DeadlineExceeded("the deadline passed before its texts were tokenised")
-        return self.scorer.tokenizer.encode(part, max_length=work.max_length, strategy=work.strategy)
+        return self.scorer.tokenizer.encode(part, max_length=request.max_length, strategy=request.strategy)
 
 
 def _slices(pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[int, Sequence[tuple[str, str]]]]:

@@ -1,4 +1,4 @@
-"""JSON lines on standard error; they hold no query and no document."""
+"""Logs: JSON lines on standard error; they hold no query and no document."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""What a server counts, for Prometheus."""
+"""Prometheus metrics of the server."""
 
 from collections.abc import Iterator
 from typing import get_args
@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from crossrank.errors import UsageError
 from crossrank.feedback.schema import FeedbackKind
 from crossrank.feedback.store import FeedbackStore
-from crossrank.serve.registry import Models
+from crossrank.serve.registry import ModelRegistry
 
 # Seconds: from a few pairs to a call that has its whole deadline.
 _BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -24,7 +24,7 @@ class Metrics:
         feedback: the store; None where nothing is kept.
     """
 
-    def __init__(self, models: Models, feedback: FeedbackStore | None = None) -> None:
+    def __init__(self, models: ModelRegistry, feedback: FeedbackStore | None = None) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_Engines(models))
         if feedback is not None:
@@ -68,7 +68,7 @@ class Metrics:
 class _Engines(Collector):
     """Reads each engine's counts when it is asked, so that they cost nothing in between."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: ModelRegistry) -> None:
         self._models = models
 
     def collect(self) -> Iterator[Metric]:
@@ -76,7 +76,7 @@ class _Engines(Collector):
             "crossrank_pairs",
             "Pairs: computed; of these wasted, on calls that died during the run; dropped, with their dead call, "
             "before any run; cached.",
-            labels=("model", "what"),
+            labels=("model", "outcome"),
         )
         tokens = CounterMetricFamily("crossrank_tokens", "Tokens that were computed.", labels=("model",))
         busy = CounterMetricFamily("crossrank_busy_seconds", "Seconds of all runs together.", labels=("model",))
@@ -84,12 +84,12 @@ class _Engines(Collector):
         documents = CounterMetricFamily(
             "crossrank_documents",
             "Documents whose tokens were cached, or were read, while there is a cache of them.",
-            labels=("model", "what"),
+            labels=("model", "source"),
         )
         for name, engine in self._models.engines():
             counts = engine.counts
-            for what in ("computed", "wasted", "dropped", "cached"):
-                pairs.add_metric((name, what), getattr(counts, what))
+            for outcome in ("computed", "wasted", "dropped", "cached"):
+                pairs.add_metric((name, outcome), getattr(counts, outcome))
             tokens.add_metric((name,), counts.tokens)
             busy.add_metric((name,), counts.busy_seconds)
             queued.add_metric((name,), engine.scorer.scheduler.queued_tokens)
@@ -110,10 +110,10 @@ class _Feedback(Collector):
         impressions = CounterMetricFamily(
             "crossrank_impressions",
             "Answers that were stored for feedback, or dropped because too much waited or the file failed.",
-            labels=("what",),
+            labels=("outcome",),
         )
-        for what in ("stored", "dropped"):
-            impressions.add_metric((what,), getattr(counts, what))
+        for outcome in ("stored", "dropped"):
+            impressions.add_metric((outcome,), getattr(counts, outcome))
         feedback = CounterMetricFamily("crossrank_feedback", "Feedback that was stored.", labels=("kind",))
         for kind in get_args(FeedbackKind):
             feedback.add_metric((kind,), counts.feedback[kind])

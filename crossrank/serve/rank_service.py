@@ -1,4 +1,4 @@
-"""RankService: a request in, at most six hops, a reply out."""
+"""RankService: Rank, Score, RankStream and ListModels."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,10 +8,10 @@ from grpc.aio import ServicerContext
 
 from crossrank.errors import CrossrankError, InvalidRequest
 from crossrank.feedback.store import FeedbackStore
-from crossrank.serve.registry import Models
-from crossrank.serve.requests import rank_work, score_work
+from crossrank.serve.registry import ModelRegistry
+from crossrank.serve.requests import parse_rank, parse_score
 from crossrank.serve.responses import rank_response, score_response, stream_error
-from crossrank.serve.rpc import Answering
+from crossrank.serve.rpc import RpcRunner
 from crossrank.serve.settings import ServerSettings
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 
@@ -27,16 +27,16 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
     Args:
         models: the rankers; may still be empty.
         settings: limits and the default deadline.
-        answering: runs the answers.
+        rpc: runs the handlers.
         feedback: keeps what was shown; None where nothing is kept.
     """
 
     def __init__(
-        self, models: Models, settings: ServerSettings, answering: Answering, feedback: FeedbackStore | None
+        self, models: ModelRegistry, settings: ServerSettings, rpc: RpcRunner, feedback: FeedbackStore | None
     ) -> None:
         self._models = models
         self._settings = settings
-        self._answering = answering
+        self._rpc = rpc
         self._feedback = feedback
         self._draining = asyncio.Event()
 
@@ -47,10 +47,10 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
     ) -> ranker_pb2.RankResponse:
         """Orders documents, best first."""
 
-        async def answer(identifier: str) -> ranker_pb2.RankResponse:
+        async def handle(identifier: str) -> ranker_pb2.RankResponse:
             return await self._rank(request, identifier, context.time_remaining())
 
-        return await self._answering.unary("Rank", request.request_id, len(request.documents), context, answer)
+        return await self._rpc.run_unary("Rank", request.request_id, len(request.documents), context, handle)
 
     async def Score(  # noqa: N802
         self,
@@ -59,13 +59,13 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
     ) -> ranker_pb2.ScoreResponse:
         """Scores pairs in their order."""
 
-        async def answer(identifier: str) -> ranker_pb2.ScoreResponse:
-            work = score_work(request, self._settings)
-            name, engine = self._models.get(work.model)
-            scores = await engine.score(work, self._seconds(context.time_remaining()))
+        async def handle(identifier: str) -> ranker_pb2.ScoreResponse:
+            scoring = parse_score(request, self._settings)
+            name, engine = self._models.get(scoring.model)
+            scores = await engine.score(scoring, self._seconds(context.time_remaining()))
             return score_response(identifier, name, engine.scorer.ranker.manifest.version, scores)
 
-        return await self._answering.unary("Score", request.request_id, len(request.pairs), context, answer)
+        return await self._rpc.run_unary("Score", request.request_id, len(request.pairs), context, handle)
 
     # grpc.aio takes a coroutine that writes as well as the generator that its stubs know.
     async def RankStream(  # type: ignore[override]  # noqa: N802
@@ -110,11 +110,11 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
     ) -> ranker_pb2.ListModelsResponse:
         """Lists the rankers."""
 
-        async def answer(identifier: str) -> ranker_pb2.ListModelsResponse:
-            self._models.get("")
+        async def handle(identifier: str) -> ranker_pb2.ListModelsResponse:
+            self._models.require_loaded()
             return ranker_pb2.ListModelsResponse(models=self._models.describe())
 
-        return await self._answering.unary("ListModels", "", 0, context, answer)
+        return await self._rpc.run_unary("ListModels", "", 0, context, handle)
 
     def drain(self) -> None:
         """Streams read no further query, and end when what they have read is answered."""
@@ -123,9 +123,9 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
     async def _rank(
         self, request: ranker_pb2.RankRequest, identifier: str, time_remaining: float | None
     ) -> ranker_pb2.RankResponse:
-        work = rank_work(request, self._settings)
-        name, engine = self._models.get(work.model)
-        scores = await engine.score(work, self._seconds(time_remaining))
+        scoring = parse_rank(request, self._settings)
+        name, engine = self._models.get(scoring.model)
+        scores = await engine.score(scoring, self._seconds(time_remaining))
         response = rank_response(request, identifier, name, engine.scorer.ranker.manifest.version, scores)
         if self._feedback is not None:
             self._feedback.show(request, response)
@@ -145,7 +145,7 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
     async def _stream_reply(
         self, request: ranker_pb2.RankRequest, time_remaining: float | None
     ) -> ranker_pb2.RankStreamResponse:
-        async def answer(identifier: str) -> ranker_pb2.RankResponse:
+        async def handle(identifier: str) -> ranker_pb2.RankResponse:
             # A stream may live long; a query of it has no longer than a call.
             longest = self._settings.default_deadline
             return await self._rank(
@@ -153,7 +153,7 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
             )
 
         try:
-            response = await self._answering.recorded("RankStream", request.request_id, len(request.documents), answer)
+            response = await self._rpc.observe("RankStream", request.request_id, len(request.documents), handle)
         except CrossrankError as error:
             return stream_error(request.request_id, error)
         return ranker_pb2.RankStreamResponse(response=response)

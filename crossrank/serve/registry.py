@@ -1,4 +1,4 @@
-"""The rankers of a server, by name and version."""
+"""Model registry: the rankers of a server, by name and version."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import structlog
 
 from crossrank.errors import Unavailable, UnknownModel, UsageError
-from crossrank.inference.activation import ScoreKind
 from crossrank.inference.hub import DEFAULT_RANKER, DEFAULT_SENTENCE, locate_ranker
 from crossrank.inference.scorer import Scorer
+from crossrank.inference.scores import ScoreKind
 from crossrank.machine import usable_cores
 from crossrank.serve.engine import Engine
 from crossrank.serve.settings import ServerSettings
@@ -21,7 +21,7 @@ _KINDS: dict[ScoreKind, ranker_pb2.ScoreKind.ValueType] = {
 }
 
 
-class Models:
+class ModelRegistry:
     """Engines by name; the first one answers where a request names none."""
 
     def __init__(self) -> None:
@@ -47,8 +47,8 @@ class Models:
                 score_cache=settings.score_cache,
                 document_cache=settings.document_cache,
             )
-            for reason in scorer.passed_over:
-                _log.warning("passed over", model=name, variant=scorer.variant.file, reason=reason)
+            for reason in scorer.rejected_variants:
+                _log.warning("variant rejected", model=name, variant=scorer.variant.file, reason=reason)
             engines[name] = Engine(scorer, settings.max_queued_tokens)
         self._engines = engines
 
@@ -63,8 +63,7 @@ class Models:
             UnknownModel: there is none.
             Unavailable: nothing is loaded yet.
         """
-        if not self._engines:
-            raise Unavailable("the server is starting")
+        self.require_loaded()
         name, _, version = model.partition("@")
         name = name or next(iter(self._engines))
         engine = self._engines.get(name)
@@ -74,6 +73,11 @@ class Models:
         if version and version != loaded:
             raise UnknownModel(f"model: {name} is loaded in version {loaded}, not {version}")
         return name, engine
+
+    def require_loaded(self) -> None:
+        """Raises Unavailable until `load` has opened the rankers."""
+        if not self._engines:
+            raise Unavailable("the server is starting")
 
     def describe(self) -> list[ranker_pb2.Model]:
         """One message for each ranker, the default one first."""

@@ -1,11 +1,11 @@
-"""What a request may be: every refusal names the field."""
+"""Requests: parsed and validated, each error names the field."""
 
 from dataclasses import dataclass
 from uuid import uuid4
 
 from crossrank.errors import InvalidRequest
 from crossrank.feedback.schema import Feedback, FeedbackKind
-from crossrank.inference.activation import ScoreKind
+from crossrank.inference.scores import ScoreKind
 from crossrank.inference.tokenizer import LongDocumentStrategy
 from crossrank.serve.settings import ServerSettings
 from crossrank.v1 import ranker_pb2
@@ -27,8 +27,17 @@ _THUMBS: dict[int, int] = {ranker_pb2.THUMB_UP: 1, ranker_pb2.THUMB_DOWN: 0}
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """A valid request, free of its wire format; `sizes` are the UTF-8 bytes of each pair."""
+class ScoringRequest:
+    """A valid request, free of its wire format.
+
+    Attributes:
+        model: "name", "name@version", or empty for the default ranker.
+        pairs: (query, document).
+        sizes: UTF-8 bytes of each pair.
+        kind: of the scores; None for the ranker's own.
+        max_length: of a pair in tokens; None for the ranker's own.
+        strategy: what is done with documents longer than that.
+    """
 
     model: str
     pairs: list[tuple[str, str]]
@@ -38,55 +47,55 @@ class Work:
     strategy: LongDocumentStrategy
 
 
-def rank_work(request: ranker_pb2.RankRequest, settings: ServerSettings) -> Work:
-    """The pairs of a RankRequest.
+def parse_rank(request: ranker_pb2.RankRequest, settings: ServerSettings) -> ScoringRequest:
+    """Parses a RankRequest.
 
     Raises:
-        InvalidRequest: a field is at fault.
+        InvalidRequest: a field is invalid.
     """
     query_bytes = _text("query", request.query, settings)
     if not request.query.strip():
-        raise InvalidRequest("query: is empty")
+        raise InvalidRequest("query: must not be empty")
     _count("documents", len(request.documents), settings)
     sizes = [
         query_bytes + _text(f"documents[{index}].text", document.text, settings)
         for index, document in enumerate(request.documents)
     ]
-    return _work(request, [(request.query, document.text) for document in request.documents], sizes)
+    return _scoring_request(request, [(request.query, document.text) for document in request.documents], sizes)
 
 
-def score_work(request: ranker_pb2.ScoreRequest, settings: ServerSettings) -> Work:
-    """The pairs of a ScoreRequest.
+def parse_score(request: ranker_pb2.ScoreRequest, settings: ServerSettings) -> ScoringRequest:
+    """Parses a ScoreRequest.
 
     Raises:
-        InvalidRequest: a field is at fault.
+        InvalidRequest: a field is invalid.
     """
     _count("pairs", len(request.pairs), settings)
     sizes = []
     for index, pair in enumerate(request.pairs):
         if not pair.query.strip():
-            raise InvalidRequest(f"pairs[{index}].query: is empty")
+            raise InvalidRequest(f"pairs[{index}].query: must not be empty")
         query_bytes = _text(f"pairs[{index}].query", pair.query, settings)
         sizes.append(query_bytes + _text(f"pairs[{index}].document", pair.document, settings))
-    return _work(request, [(pair.query, pair.document) for pair in request.pairs], sizes)
+    return _scoring_request(request, [(pair.query, pair.document) for pair in request.pairs], sizes)
 
 
-def feedback(request: ranker_pb2.RecordFeedbackRequest) -> Feedback:
-    """What a RecordFeedbackRequest says.
+def parse_feedback(request: ranker_pb2.RecordFeedbackRequest) -> Feedback:
+    """Parses a RecordFeedbackRequest.
 
     Raises:
-        InvalidRequest: a field is at fault.
+        InvalidRequest: a field is invalid.
     """
     for field, text in (("request_id", request.request_id), ("document_id", request.document_id)):
         if not text:
-            raise InvalidRequest(f"{field}: is empty")
+            raise InvalidRequest(f"{field}: must not be empty")
     if len(request.comment) > _MAX_COMMENT:
         raise InvalidRequest(f"comment: {len(request.comment)} characters, at most {_MAX_COMMENT}")
     return Feedback(request.request_id, request.document_id, *_judgement(request), request.comment)
 
 
-def request_id(given: str) -> str:
-    """The caller's request id, or a new one.
+def ensure_request_id(given: str) -> str:
+    """Returns the caller's request id, or a new one where it gave none.
 
     Raises:
         InvalidRequest: it is longer than a log line should carry.
@@ -96,14 +105,14 @@ def request_id(given: str) -> str:
     return given or uuid4().hex
 
 
-def _work(
+def _scoring_request(
     request: ranker_pb2.RankRequest | ranker_pb2.ScoreRequest, pairs: list[tuple[str, str]], sizes: list[int]
-) -> Work:
+) -> ScoringRequest:
     if request.score_kind not in _KINDS:
         raise InvalidRequest(f"score_kind: {request.score_kind} is unknown")
     if request.long_document_strategy not in _STRATEGIES:
         raise InvalidRequest(f"long_document_strategy: {request.long_document_strategy} is unknown")
-    return Work(
+    return ScoringRequest(
         model=request.model,
         pairs=pairs,
         sizes=sizes,
@@ -128,7 +137,7 @@ def _judgement(request: ranker_pb2.RecordFeedbackRequest) -> tuple[FeedbackKind,
 
 def _count(field: str, number: int, settings: ServerSettings) -> None:
     if number == 0:
-        raise InvalidRequest(f"{field}: there are none")
+        raise InvalidRequest(f"{field}: must not be empty")
     if number > settings.max_documents:
         raise InvalidRequest(f"{field}: {number} are more than the {settings.max_documents} of one call")
 

@@ -1,4 +1,4 @@
-"""Scores as messages of the contract."""
+"""Responses: scores and errors as protobuf messages."""
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -12,7 +12,7 @@ from crossrank.v1 import ranker_pb2
 def rank_response(
     request: ranker_pb2.RankRequest, identifier: str, model: str, version: str, scores: Scores
 ) -> ranker_pb2.RankResponse:
-    """The answer to a RankRequest."""
+    """Builds the response to a RankRequest: documents ordered by (-logit, index), at most `top_n`."""
     results = []
     for index in order(scores.logits)[: request.top_n or None]:
         document, span = request.documents[index], scores.spans[index]
@@ -36,7 +36,7 @@ def rank_response(
 
 
 def score_response(identifier: str, model: str, version: str, scores: Scores) -> ranker_pb2.ScoreResponse:
-    """The answer to a ScoreRequest."""
+    """Builds the response to a ScoreRequest: scores in the order of the pairs."""
     return ranker_pb2.ScoreResponse(
         request_id=identifier,
         model=model,
@@ -48,7 +48,7 @@ def score_response(identifier: str, model: str, version: str, scores: Scores) ->
 
 
 def stream_error(identifier: str, error: CrossrankError) -> ranker_pb2.RankStreamResponse:
-    """Why a query of a stream has no answer."""
+    """Builds the response to a query of a stream that failed: status code, message, and when to try again."""
     code: int = grpc.StatusCode[error.status].value[0]
     reply = ranker_pb2.RankStreamError(request_id=identifier, code=code, message=str(error))
     if isinstance(error, Overloaded) and error.retry_after is not None:

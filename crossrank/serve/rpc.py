@@ -1,4 +1,4 @@
-"""What every method does around its answer: errors become statuses, and each call is counted and logged."""
+"""RPCs of the server: each is counted and logged, and its error becomes a gRPC status."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from grpc.aio import ServicerContext
 
 from crossrank.errors import Cancelled, CrossrankError, Overloaded
 from crossrank.serve.metrics import Metrics
-from crossrank.serve.requests import request_id
+from crossrank.serve.requests import ensure_request_id
 
 PUSHBACK = "grpc-retry-pushback-ms"
 
@@ -20,8 +20,8 @@ _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 
 
-class Answering:
-    """Runs answers, for all servicers of a server.
+class RpcRunner:
+    """Runs the handlers of all servicers of a server.
 
     Args:
         metrics: counts the calls.
@@ -30,49 +30,50 @@ class Answering:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    async def unary(
+    async def run_unary(
         self,
         method: str,
         given_id: str,
         pairs: int,
         context: ServicerContext[_Request, _Response],
-        answer: Callable[[str], Awaitable[_Response]],
+        handler: Callable[[str], Awaitable[_Response]],
     ) -> _Response:
-        """As `recorded`; an error ends the call with its status."""
+        """Runs the handler of a unary call as `observe` does; an error ends the call with its status."""
         try:
-            return await self.recorded(method, given_id, pairs, answer)
+            return await self.observe(method, given_id, pairs, handler)
         except CrossrankError as error:
             if isinstance(error, Overloaded) and error.retry_after is not None:
                 context.set_trailing_metadata(((PUSHBACK, str(max(1, round(error.retry_after * 1000)))),))
             await context.abort(grpc.StatusCode[error.status], str(error))
 
-    async def recorded(
-        self, method: str, given_id: str, pairs: int, answer: Callable[[str], Awaitable[_Response]]
+    async def observe(
+        self, method: str, given_id: str, pairs: int, handler: Callable[[str], Awaitable[_Response]]
     ) -> _Response:
-        """Runs `answer`, counts it and logs one line without texts.
+        """Runs `handler`, counts the call and logs one line without texts.
 
         Args:
-            method: its name.
-            given_id: the caller's request id; where empty one is made.
-            pairs: of the request.
-            answer: gets the request id.
+            method: name of the RPC.
+            given_id: the caller's request id; an empty one is replaced by a new one.
+            pairs: number of the request's pairs, for the log.
+            handler: gets the request id.
 
         Raises:
-            CrossrankError: may be handed out as it is.
+            CrossrankError: safe to send to the caller; a fault of the server gets a message without details.
         """
         started = time.monotonic()
         identifier = given_id[:32]
         status = CrossrankError.status
         try:
-            identifier = request_id(given_id)
-            response = await answer(identifier)
+            identifier = ensure_request_id(given_id)
+            response = await handler(identifier)
             status = "OK"
             return response
         except asyncio.CancelledError:
             status = Cancelled.status
             raise
         except Exception as error:
-            if isinstance(error, CrossrankError) and error.status != status:
+            # INTERNAL is a fault of the server: its message may hold paths.
+            if isinstance(error, CrossrankError) and error.status != CrossrankError.status:
                 status = error.status
                 raise
             _log.error("fault", request_id=identifier, exc_info=error)

@@ -15,8 +15,8 @@ from crossrank.feedback.store import FeedbackStore
 from crossrank.serve.feedback_service import FeedbackServicer
 from crossrank.serve.metrics import Metrics
 from crossrank.serve.rank_service import RankServicer
-from crossrank.serve.registry import Models
-from crossrank.serve.rpc import Answering
+from crossrank.serve.registry import ModelRegistry
+from crossrank.serve.rpc import RpcRunner
 from crossrank.serve.settings import ServerSettings
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 
@@ -41,13 +41,13 @@ class RankServer:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
-        self._models = Models()
+        self._models = ModelRegistry()
         self._feedback = (
             FeedbackStore(settings.feedback, keep_texts=settings.feedback_texts) if settings.feedback else None
         )
         self._metrics = Metrics(self._models, self._feedback)
-        answering = Answering(self._metrics)
-        self._servicer = RankServicer(self._models, settings, answering, self._feedback)
+        rpc = RpcRunner(self._metrics)
+        self._servicer = RankServicer(self._models, settings, rpc, self._feedback)
         self._services = [_RANK]
         self._health = health_aio.HealthServicer()
         self._server = grpc_server(
@@ -60,7 +60,7 @@ class RankServer:
         )
         ranker_pb2_grpc.add_RankServiceServicer_to_server(self._servicer, self._server)
         if self._feedback is not None:
-            servicer = FeedbackServicer(self._feedback, settings, answering)
+            servicer = FeedbackServicer(self._feedback, settings, rpc)
             ranker_pb2_grpc.add_FeedbackServiceServicer_to_server(servicer, self._server)
             self._services.append(_FEEDBACK)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -31,7 +31,7 @@ def test_what_ships_is_small_and_passed_its_gate() -> None:
     with Scorer.open(DEFAULT_RANKER) as scorer:  # proves it on its golden pairs
         manifest = scorer.ranker.manifest
         (variant,) = manifest.variants
-        assert scorer.passed_over == []
+        assert scorer.rejected_variants == []
     assert variant.precision == "int8"
     assert variant.batch_invariant
     assert manifest.max_length == 512

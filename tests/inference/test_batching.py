@@ -7,29 +7,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossrank.inference.batching import SLACK, RunRules, Waiting, next_run, turns
+from crossrank.inference.batching import SLACK, BatchPolicy, QueuedCall, next_batch, priority_order
 
 CALLS = st.lists(st.lists(st.integers(1, 512), min_size=1, max_size=30), min_size=1, max_size=8)
-RULES = st.builds(RunRules, st.integers(0, 4096), st.sampled_from([0.0, 0.1, 0.5]), st.booleans())
+RULES = st.builds(BatchPolicy, st.integers(0, 4096), st.sampled_from([0.0, 0.1, 0.5]), st.booleans())
 
 
-def waiting(lengths: list[int], served: float = 0.0, deadline: float = math.inf, slack: float = 0.0) -> Waiting:
-    return Waiting(sorted(lengths), served, deadline - slack, deadline)
+def waiting(lengths: list[int], served: float = 0.0, deadline: float = math.inf, slack: float = 0.0) -> QueuedCall:
+    return QueuedCall(sorted(lengths), served, deadline - slack, deadline)
 
 
-def first(calls: list[Waiting], *, now: float, seconds_per_token: float) -> int:
-    order, _ = turns(calls, now=now, seconds_per_token=seconds_per_token)
+def first(calls: list[QueuedCall], *, now: float, seconds_per_token: float) -> int:
+    order, _ = priority_order(calls, now=now, seconds_per_token=seconds_per_token)
     assert sorted(order) == list(range(len(calls)))
     return order[0]
 
 
-def drain(calls: list[Waiting], rules: RunRules) -> list[list[tuple[int, int]]]:
+def drain(calls: list[QueuedCall], rules: BatchPolicy) -> list[list[tuple[int, int]]]:
     """All runs until nothing waits, each as (call, length)."""
     runs = []
     while any(call.lengths for call in calls):
         live = [number for number, call in enumerate(calls) if call.lengths]
         run: list[tuple[int, int]] = []
-        for place, taken in next_run([calls[n] for n in live], rules, now=0.0, seconds_per_token=1e-3):
+        for place, taken in next_batch([calls[n] for n in live], rules, now=0.0, seconds_per_token=1e-3):
             call = calls[live[place]]
             lengths = call.lengths[taken.start : taken.stop]
             del call.lengths[taken.start : taken.stop]
@@ -40,7 +40,7 @@ def drain(calls: list[Waiting], rules: RunRules) -> list[list[tuple[int, int]]]:
 
 
 @given(CALLS, RULES)
-def test_every_pair_runs_exactly_once_within_the_rules(calls: list[list[int]], rules: RunRules) -> None:
+def test_every_pair_runs_exactly_once_within_the_rules(calls: list[list[int]], rules: BatchPolicy) -> None:
     runs = drain([waiting(lengths) for lengths in calls], rules)
     expected = Counter((number, length) for number, lengths in enumerate(calls) for length in lengths)
     assert Counter(pair for run in runs for pair in run) == expected
@@ -52,12 +52,12 @@ def test_every_pair_runs_exactly_once_within_the_rules(calls: list[list[int]], r
 
 @given(CALLS)
 def test_without_padding_a_run_has_one_length(calls: list[list[int]]) -> None:
-    for run in drain([waiting(lengths) for lengths in calls], RunRules(4096)):
+    for run in drain([waiting(lengths) for lengths in calls], BatchPolicy(4096)):
         assert len({length for _, length in run}) == 1
 
 
 @given(CALLS, RULES)
-def test_no_run_leaves_room_that_a_waiting_pair_could_take(calls: list[list[int]], rules: RunRules) -> None:
+def test_no_run_leaves_room_that_a_waiting_pair_could_take(calls: list[list[int]], rules: BatchPolicy) -> None:
     left = Counter(length for lengths in calls for length in lengths)
     for run in drain([waiting(lengths) for lengths in calls], rules):
         left.subtract(length for _, length in run)
@@ -68,7 +68,7 @@ def test_no_run_leaves_room_that_a_waiting_pair_could_take(calls: list[list[int]
 
 @given(CALLS)
 def test_a_call_begins_with_its_longest_pairs(calls: list[list[int]]) -> None:
-    runs = drain([waiting(calls[0])], RunRules(256))
+    runs = drain([waiting(calls[0])], BatchPolicy(256))
     order = [run[0][1] for run in runs]
     assert order == sorted(order, reverse=True)
 
@@ -77,7 +77,7 @@ def test_a_call_begins_with_its_longest_pairs(calls: list[list[int]]) -> None:
 def test_calls_that_wait_have_been_served_alike(calls: list[list[int]]) -> None:
     waits = [waiting(lengths) for lengths in calls]
     while all(call.lengths for call in waits):
-        [(number, taken)] = next_run(waits, RunRules(0), now=0.0, seconds_per_token=1e-3)
+        [(number, taken)] = next_batch(waits, BatchPolicy(0), now=0.0, seconds_per_token=1e-3)
         length = waits[number].lengths[taken.start]
         del waits[number].lengths[taken.start]
         waits[number].served += length
@@ -91,7 +91,7 @@ def test_the_urgent_call_that_is_due_first_goes_first(drawn: list[tuple[int, flo
     chosen = calls[first(calls, now=now, seconds_per_token=0.01)]
     total = sum(length for length, _ in drawn)
 
-    def urgent(call: Waiting) -> bool:
+    def urgent(call: QueuedCall) -> bool:
         tokens = sum(call.lengths)
         alone, in_turn = tokens * 0.01, min(total, tokens * len(calls)) * 0.01
         return now + alone <= call.deadline < now + in_turn
@@ -117,23 +117,23 @@ def test_a_small_call_beside_large_ones_is_not_urgent_until_its_deadline_is_near
     assert first([large, small], now=29.2, seconds_per_token=0.001) == 1
 
 
-@pytest.mark.parametrize("rules", [RunRules(0), RunRules(256)])
-def test_a_pair_longer_than_the_budget_runs_alone(rules: RunRules) -> None:
-    assert next_run([waiting([300, 300])], rules, now=0.0, seconds_per_token=1e-3) == [(0, range(1, 2))]
+@pytest.mark.parametrize("rules", [BatchPolicy(0), BatchPolicy(256)])
+def test_a_pair_longer_than_the_budget_runs_alone(rules: BatchPolicy) -> None:
+    assert next_batch([waiting([300, 300])], rules, now=0.0, seconds_per_token=1e-3) == [(0, range(1, 2))]
 
 
 def test_an_urgent_call_takes_no_other_along_unless_batching_pays() -> None:
     calls = [waiting([50], served=9.0, deadline=0.09), waiting([50, 50])]
-    alone = next_run(calls, RunRules(256), now=0.0, seconds_per_token=1e-3)
+    alone = next_batch(calls, BatchPolicy(256), now=0.0, seconds_per_token=1e-3)
     assert alone == [(0, range(1))]
-    together = next_run(calls, RunRules(256, batching_pays=True), now=0.0, seconds_per_token=1e-3)
+    together = next_batch(calls, BatchPolicy(256, batching_pays=True), now=0.0, seconds_per_token=1e-3)
     assert together == [(0, range(1)), (1, range(2))]
 
 
 def test_a_call_is_urgent_before_its_deadline_is_in_danger() -> None:
     calls = [waiting([50], served=9.0, deadline=0.11, slack=slack) for slack in (0.0, 0.02)]
-    assert turns([calls[0], waiting([50] * 10)], now=0.0, seconds_per_token=1e-3) == ([1, 0], False)
-    assert turns([calls[1], waiting([50] * 10)], now=0.0, seconds_per_token=1e-3) == ([0, 1], True)
+    assert priority_order([calls[0], waiting([50] * 10)], now=0.0, seconds_per_token=1e-3) == ([1, 0], False)
+    assert priority_order([calls[1], waiting([50] * 10)], now=0.0, seconds_per_token=1e-3) == ([0, 1], True)
 
 
 @given(st.integers(0, 10**6), st.sampled_from([1.0, 2.0, 4.0]))
@@ -146,7 +146,7 @@ def test_calls_that_fit_in_when_they_come_are_done_in_time(seed: int, budget: fl
         lengths = [min(128, 5 + int(draw.lognormvariate(4.2, 0.7))) for _ in range(draw.choice((5, 100, 100)))]
         at = coming[-1][0] if coming else 0.0
         coming.append((at + draw.expovariate(5.0) * sum(lengths) * rate, lengths))
-    live: list[Waiting] = []
+    live: list[QueuedCall] = []
     while coming or live:
         now = heapq.heappop(workers)
         while coming and (coming[0][0] <= now or not live):
@@ -155,10 +155,10 @@ def test_calls_that_fit_in_when_they_come_are_done_in_time(seed: int, budget: fl
             left = (1 - SLACK) * (at + budget - now)
             if (sum(lengths) + sum(sum(call.lengths) for call in live)) * rate <= left:
                 level = min((call.served for call in live), default=0.0)
-                live.append(Waiting(sorted(lengths), level, now + left, at + budget))
+                live.append(QueuedCall(sorted(lengths), level, now + left, at + budget))
         ended = now
         if live:
-            run = next_run(live, RunRules(256), now=now, seconds_per_token=rate)
+            run = next_batch(live, BatchPolicy(256), now=now, seconds_per_token=rate)
             ended += 2 * rate * sum(sum(live[place].lengths[taken.start : taken.stop]) for place, taken in run)
             for place, taken in run:
                 call = live[place]

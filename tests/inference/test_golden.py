@@ -16,7 +16,7 @@ from crossrank.errors import InvalidRanker, UsageError
 from crossrank.export.pipeline import ExportReport
 from crossrank.inference import golden
 from crossrank.inference import scorer as scorer_module
-from crossrank.inference.golden import needs_precise_products, suitable
+from crossrank.inference.golden import needs_precise_products, runnable_variants
 from crossrank.inference.manifest import read_manifest, sha256_of
 from crossrank.inference.scorer import Scorer
 from crossrank.inference.session import OnnxSession
@@ -120,11 +120,11 @@ def test_the_fastest_that_conforms_is_taken_and_what_was_passed_over_is_said(cop
 
     change_manifest(copied, order)
     with Scorer.open(copied) as scorer:
-        assert (scorer.variant.name, scorer.passed_over) == ("fp32", [])
+        assert (scorer.variant.name, scorer.rejected_variants) == ("fp32", [])
     change_graph(copied, reverse_a_norm)
     with Scorer.open(copied) as scorer:
         assert scorer.variant.name == "pruned"
-        (reason,) = scorer.passed_over
+        (reason,) = scorer.rejected_variants
         assert reason.startswith("onnx/model.onnx: golden pair 0")
 
 
@@ -151,7 +151,7 @@ def test_only_graphs_for_this_instruction_set_are_taken_unasked(
     monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset(flags))
     monkeypatch.setattr("platform.machine", lambda: architecture)
     manifest = read_manifest(tiny.directory)
-    fit = suitable(manifest, "cpu")
+    fit = runnable_variants(manifest, "cpu")
     assert {variant.target for variant in fit} == targets
     assert [variant.speed for variant in fit] == sorted((variant.speed for variant in fit), reverse=True)
     assert "fp16" not in {variant.precision for variant in fit}
@@ -161,7 +161,7 @@ def test_only_graphs_for_this_instruction_set_are_taken_unasked(
 
 
 def test_cuda_takes_fp16_first_and_never_int8(tiny: ExportReport) -> None:
-    fit = suitable(read_manifest(tiny.directory), "cuda")
+    fit = runnable_variants(read_manifest(tiny.directory), "cuda")
     assert [fit[0].name, fit[1].name] == ["fp16", "fp32"]
     assert {variant.precision for variant in fit} == {"fp16", "fp32"}
 
@@ -178,7 +178,7 @@ def test_precise_products_are_asked_of_the_session_where_the_cpu_saturates(
             super().__init__(path, device=device, precise=precise)
 
     monkeypatch.setattr(scorer_module, "OnnxSession", Watched)
-    monkeypatch.setattr(golden, "saturates", lambda: True)
+    monkeypatch.setattr(golden, "int8_saturates", lambda: True)
     for variant in ("qint8_avx512_vnni", "qint8_per_token"):
         with Scorer.open(tiny.directory, variant=variant) as scorer:
             assert np.isfinite(scorer.predict(pairs)).all()

@@ -12,7 +12,7 @@ import pytest
 from crossrank.errors import DeadlineExceeded, InvalidRequest
 from crossrank.inference.scorer import Scorer
 from crossrank.serve.engine import Engine
-from crossrank.serve.requests import Work
+from crossrank.serve.requests import ScoringRequest
 
 PAIRS = [("a query", f"text {number}") for number in range(5)]
 
@@ -24,7 +24,7 @@ def engine(ranker: Path) -> Iterator[Engine]:
     made.close()
 
 
-def work(**changes: Any) -> Work:
+def request(**changes: Any) -> ScoringRequest:
     plain: dict[str, Any] = {
         "model": "",
         "pairs": PAIRS,
@@ -33,7 +33,7 @@ def work(**changes: Any) -> Work:
         "max_length": None,
         "strategy": "truncate",
     }
-    return Work(**(plain | changes))
+    return ScoringRequest(**(plain | changes))
 
 
 @pytest.mark.parametrize("way", ["deadline", "cancel"])
@@ -49,9 +49,9 @@ def test_a_call_that_dies_before_it_is_tokenised_never_is(
     async def call() -> None:
         if way == "deadline":
             with pytest.raises(DeadlineExceeded):
-                await engine.score(work(), 0.1)
+                await engine.score(request(), 0.1)
         else:
-            task = asyncio.ensure_future(engine.score(work(), 30.0))
+            task = asyncio.ensure_future(engine.score(request(), 30.0))
             await asyncio.sleep(0.1)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -67,10 +67,10 @@ def test_a_call_that_dies_before_it_is_tokenised_never_is(
 def test_a_bad_request_is_no_dropped_work_and_leaves_the_queue(engine: Engine) -> None:
     before = engine.counts
     with pytest.raises(InvalidRequest, match="max_length"):
-        asyncio.run(engine.score(work(max_length=3), 30.0))
+        asyncio.run(engine.score(request(max_length=3), 30.0))
     assert engine.counts.dropped == before.dropped
     assert engine._admission._arriving == 0
-    assert len(asyncio.run(engine.score(work(), 30.0)).values) == 5
+    assert len(asyncio.run(engine.score(request(), 30.0)).values) == 5
 
 
 def test_predictions_learn_from_the_pairs_that_lost_no_text(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_predictions_learn_from_the_pairs_that_lost_no_text(engine: Engine, monk
     monkeypatch.setattr(engine._admission, "learn", lambda text_bytes, tokens: learned.append((text_bytes, tokens)))
     pairs = [*PAIRS, ("query", "cut " * 500)]
     sizes = [len(query + document) for query, document in pairs]
-    asyncio.run(engine.score(work(pairs=pairs, sizes=sizes), 30.0))
+    asyncio.run(engine.score(request(pairs=pairs, sizes=sizes), 30.0))
     assert learned == [(sum(sizes[:-1]), sum(len(pair.ids) for pair in engine.scorer.tokenizer.encode(PAIRS)))]
 
 
@@ -92,6 +92,6 @@ def test_the_time_of_a_call_is_told_once(engine: Engine, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(engine.scorer.scheduler, "submit", held_up)
     started = time.monotonic()
-    scores = asyncio.run(engine.score(work(), 30.0))
+    scores = asyncio.run(engine.score(request(), 30.0))
     assert scores.tokenize + scores.queue + scores.compute <= time.monotonic() - started
     assert scores.tokenize < 0.3

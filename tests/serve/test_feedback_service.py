@@ -148,9 +148,9 @@ def test_what_is_counted(served: Served) -> None:
     after = read()
     grown = {name for name in after if after[name] > before.get(name, 0)}
     assert 'crossrank_feedback_total{kind="stars"}' in grown
-    assert 'crossrank_impressions_total{what="stored"}' in grown
+    assert 'crossrank_impressions_total{outcome="stored"}' in grown
     assert 'crossrank_calls_total{method="RecordFeedback",status="OK"}' in grown
-    assert after['crossrank_impressions_total{what="dropped"}'] == 0
+    assert after['crossrank_impressions_total{outcome="dropped"}'] == 0
 
 
 def test_a_disk_that_takes_nothing_more_fails_feedback_and_not_ranking(served: Served) -> None:
