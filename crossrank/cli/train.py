@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from crossrank.cli.output import console, needs, print_json, print_step, print_table, ranker_or_default
+from crossrank.cli.progress import shown_progress
 from crossrank.errors import CrossrankError, UsageError
 
 if TYPE_CHECKING:
@@ -21,22 +22,18 @@ if TYPE_CHECKING:
 
 
 def mine_code(
-    paths: Annotated[list[Path], typer.Argument(metavar="SOURCE_DIR... OUT", help="Source trees, then the target.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="SRC...", help="Directories of Python sources.")],
+    out: Annotated[Path, typer.Option(help="Directory to write the evaluation sets `train` and `dev` to.")],
     dev_fraction: Annotated[float, typer.Option(help="Share of the queries that is held out, by module.")] = 0.2,
-    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the split.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Turn Python source trees into judged sets: a docstring's first sentence asks for its function."""
+    """Turn Python source trees into evaluation sets: a docstring's first sentence asks for its function."""
     with needs("train"):
         from crossrank.data.mining.code import mine_code as mine
-    *sources, out = paths
-    if not sources:
-        raise UsageError("give at least one source directory, then the directory to write")
-    with progress_bar("read") as show:
+    with shown_progress():
         try:
-            report = mine(
-                sources, out, dev_fraction=dev_fraction, seed=seed, progress=lambda done, total: show(done, total, "")
-            )
+            report = mine(sources, out, dev_fraction=dev_fraction, seed=seed)
         except (OSError, ValueError) as error:
             raise UsageError(str(error)) from None
     if as_json:

@@ -21,6 +21,9 @@ import Stemmer
 from bm25s.stopwords import STOPWORDS_EN
 
 from crossrank.data.trec import Ranking
+from crossrank.progress import Progress
+
+_LOG = logging.getLogger("crossrank.data")
 
 K1 = 1.2
 B = 0.75
@@ -40,7 +43,11 @@ class BM25:
         """Index texts by document id."""
         self._doc_ids = list(documents)
         self._position = {doc_id: position for position, doc_id in enumerate(self._doc_ids)}
-        tokens = [tokenize(text) for text in documents.values()]
+        with Progress(_LOG, "index for BM25", total=len(documents)) as progress:
+            tokens = []
+            for text in documents.values():
+                tokens.append(tokenize(text))
+                progress.advance()
         self._index = None
         if any(tokens):
             self._index = bm25s.BM25(k1=K1, b=B, method="lucene")
@@ -55,14 +62,16 @@ class BM25:
         if k < 1:
             raise ValueError(f"k is {k}; it must be at least 1.")
         ranking: Ranking = {}
-        for query_id, query in queries.items():
-            scores = self._scores(query)
-            matching = np.flatnonzero(scores)
-            if len(matching) > k:  # sorting all that share a word with the query would take most of the time
-                least = np.partition(scores[matching], -k)[-k]
-                matching = matching[scores[matching] >= least]
-            best = matching[np.argsort(-scores[matching], kind="stable")[:k]]
-            ranking[query_id] = [self._doc_ids[position] for position in best]
+        with Progress(_LOG, "search with BM25", total=len(queries)) as progress:
+            for query_id, query in queries.items():
+                scores = self._scores(query)
+                matching = np.flatnonzero(scores)
+                if len(matching) > k:  # sorting all that share a word with the query would take most of the time
+                    least = np.partition(scores[matching], -k)[-k]
+                    matching = matching[scores[matching] >= least]
+                best = matching[np.argsort(-scores[matching], kind="stable")[:k]]
+                ranking[query_id] = [self._doc_ids[position] for position in best]
+                progress.advance()
         return ranking
 
     def order(self, query: str, doc_ids: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Orders of the candidates of a judged set: those that need no training, and a cross-encoder's."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,13 +13,17 @@ from crossrank.data.bm25 import BM25
 from crossrank.data.eval_set import Candidates, JudgedSet
 from crossrank.data.trec import Ranking, Run, ranking_from_scores
 from crossrank.models.bi_encoder import open_bi_encoder
+from crossrank.progress import Progress
 
 _DEPTH = 50
 _CPU_BATCH, _GPU_BATCH = 16, 256
+_BATCHES_AT_ONCE = 8
 _QUERIES_AT_ONCE = 512
 _FUSION_K = 60
 
 COSINE = "base, cosine"
+
+_LOG = logging.getLogger("crossrank.evaluation")
 
 Predict = Callable[[Sequence[tuple[str, str]]], NDArray[np.float32]]
 
@@ -87,12 +92,20 @@ def fused(*orders: Ranking) -> Ranking:
 
 def predict(model: Any, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
     """The logits of pairs in PyTorch; float32, shape [len(pairs)]."""
-    scores: NDArray[np.float32] = model.predict(
-        list(pairs),
-        batch_size=_GPU_BATCH if torch.cuda.is_available() else _CPU_BATCH,
-        show_progress_bar=False,
-        activation_fn=nn.Identity(),
-    )
+    scores = np.empty(len(pairs), dtype=np.float32)
+    # The longest first, as the model's own predict has them too: a batch is padded to its longest pair.
+    order = np.argsort([-len(query) - len(document) for query, document in pairs], kind="stable")
+    batch = _GPU_BATCH if torch.cuda.is_available() else _CPU_BATCH
+    with Progress(_LOG, "score pairs", total=len(pairs)) as progress:
+        for start in range(0, len(pairs), _BATCHES_AT_ONCE * batch):
+            places = order[start : start + _BATCHES_AT_ONCE * batch]
+            scores[places] = model.predict(
+                [pairs[place] for place in places],
+                batch_size=batch,
+                show_progress_bar=False,
+                activation_fn=nn.Identity(),
+            )
+            progress.advance(len(places))
     return scores
 
 

@@ -1,6 +1,7 @@
 """A bi-encoder that remembers: mining, a teacher and the order by cosine ask for the vectors of the same texts."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -11,10 +12,14 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from crossrank.models.cross_encoder import locate_base
+from crossrank.progress import Progress
 
 # 200 MB of vectors of 384 numbers; the longest-unused go first.
 _REMEMBERED = 2**17
 _CPU_BATCH, _GPU_BATCH = 32, 256
+_BATCHES_AT_ONCE = 8
+
+_LOG = logging.getLogger("crossrank.models")
 
 
 class BiEncoder:
@@ -36,15 +41,21 @@ class BiEncoder:
         keys = [hashlib.sha256(text.encode()).digest() for text in texts]
         rows = {key: self._known[key] for key in keys if key in self._known}
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in rows}
-        if missing:
-            found = self._model.encode(
-                list(missing.values()),
-                batch_size=_GPU_BATCH if torch.cuda.is_available() else _CPU_BATCH,
-                normalize_embeddings=True,
-                show_progress_bar=False,
-            )
-            for key, vector in zip(missing, found, strict=True):
-                rows[key] = self._known[key] = vector
+        # The longest first, as encode has them too: a batch is padded to its longest text.
+        new = sorted(missing, key=lambda key: -len(missing[key]))
+        batch = _GPU_BATCH if torch.cuda.is_available() else _CPU_BATCH
+        with Progress(_LOG, "embed texts", total=len(new)) as progress:
+            for start in range(0, len(new), _BATCHES_AT_ONCE * batch):
+                some = new[start : start + _BATCHES_AT_ONCE * batch]
+                found = self._model.encode(
+                    [missing[key] for key in some],
+                    batch_size=batch,
+                    normalize_embeddings=True,
+                    show_progress_bar=False,
+                )
+                for key, vector in zip(some, found, strict=True):
+                    rows[key] = self._known[key] = vector
+                progress.advance(len(some))
         return np.stack([rows[key] for key in keys])
 
 

@@ -46,7 +46,7 @@ def test_rank_in_process_and_by_server_agree(ranker: Path, server: str, files: l
         (("evaluate", "none", "{tmp}"), "is no judged set"),
         (("evaluate", "{tmp}"), "is no judged set"),
         (("evaluate", "a", "b", "c"), "takes a model and data, not 3 arguments"),
-        (("mine-code", "{tmp}/none", "{tmp}/out"), "none"),
+        (("mine-code", "{tmp}/none", "--out", "{tmp}/out"), "none"),
         (("export-onnx", "{tmp}", "{tmp}/out"), "neither a directory with a config.json"),
     ],
 )

@@ -2,10 +2,11 @@
 
 import dataclasses
 import json
+import logging
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from crossrank.data.eval_set import JudgedSet, write_judged_set
 from crossrank.data.files import written_beside
 from crossrank.data.mining.python_files import SourceFile, python_files, read_functions
 from crossrank.data.mining.python_functions import PythonFunction
+from crossrank.progress import Progress
 
 _DEV_OVERSHOOT = 0.1
 
@@ -61,14 +63,12 @@ def mine_code(
     *,
     dev_fraction: float = 0.2,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
 ) -> MiningReport:
     """Mine judged sets OUT/train and OUT/dev, and the report OUT/mining.json, from Python source trees.
 
     Each query has one answer, of grade 1, and no two queries or documents are the same. A top-level module
     is on one side only, so that OUT/dev measures on code the training has not seen. The sources are parsed
-    and never imported. The result depends on the trees and the seed alone. `progress` is told the number of
-    files done and the number of all files.
+    and never imported. The result depends on the trees and the seed alone.
 
     The recipe is that of CodeSearchNet (Husain et al. 2019, arXiv:1909.09436).
 
@@ -84,7 +84,7 @@ def mine_code(
     _refuse_existing(out)
     skipped: Counter[str] = Counter()
     files = python_files(source_dirs, skipped)
-    functions, functions_seen = _read_all(files, skipped, progress)
+    functions, functions_seen = _read_all(files, skipped)
     pairs = _distinct_pairs(functions, skipped)
     if not pairs:
         raise ValueError(_nothing_mined(skipped))
@@ -143,16 +143,16 @@ def _refuse_existing(out: Path) -> None:
 
 
 def _read_all(
-    files: Sequence[SourceFile], skipped: Counter[str], progress: Callable[[int, int], None] | None
+    files: Sequence[SourceFile], skipped: Counter[str]
 ) -> tuple[list[tuple[SourceFile, PythonFunction]], int]:
     functions: list[tuple[SourceFile, PythonFunction]] = []
     functions_seen = 0
-    for done, file in enumerate(files, start=1):
-        usable, seen = read_functions(file, skipped)
-        functions.extend((file, function) for function in usable)
-        functions_seen += seen
-        if progress is not None:
-            progress(done, len(files))
+    with Progress(logging.getLogger("crossrank.data"), "read Python files", total=len(files)) as progress:
+        for file in files:
+            usable, seen = read_functions(file, skipped)
+            functions.extend((file, function) for function in usable)
+            functions_seen += seen
+            progress.advance()
     return functions, functions_seen
 
 

@@ -12,10 +12,7 @@ from tests.planted_code import assert_sound, function, plant, sides, two_modules
 
 def test_a_docstring_asks_for_its_function(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    calls: list[tuple[int, int]] = []
-    report = mine_code(
-        [two_modules(tmp_path / "src")], out, dev_fraction=0.3, progress=lambda *done: calls.append(done)
-    )
+    report = mine_code([two_modules(tmp_path / "src")], out, dev_fraction=0.3)
     train, dev = sides(out)
     assert train.queries == {"q:one:add": "Add up all the values", "q:one:drop": "Drop the second value"}
     assert train.corpus["one:add"] == (
@@ -34,7 +31,6 @@ def test_a_docstring_asks_for_its_function(tmp_path: Path) -> None:
         dev_fraction=0.3,
         seed=0,
     )
-    assert calls == [(1, 2), (2, 2)]
     written = json.loads((out / "mining.json").read_text(encoding="utf-8"))
     assert written["train"] == {"modules": 1, "queries": 2, "documents": 2}
     assert written["dev_modules"] == ["two"]
