@@ -23,9 +23,12 @@ def _terminal() -> logging.Handler:
     from rich.highlighter import NullHighlighter
     from rich.logging import RichHandler
 
-    return RichHandler(
+    handler = RichHandler(
         console=console, show_level=False, show_path=False, highlighter=NullHighlighter(), log_time_format=_TIME
     )
+    # Bars show how far work is; see `crossrank.cli.progress`.
+    handler.addFilter(lambda record: not getattr(record, "again", False))
+    return handler
 
 
 def _lines() -> logging.Handler:

@@ -1,4 +1,7 @@
-"""Progress on standard error: bars with the time left on a terminal, lines in a file or a pipe."""
+"""Progress bars of the commands: on a terminal, the work that runs with the time that it still takes.
+
+In a file or a pipe the lines of the log say the same.
+"""
 
 import logging
 from collections.abc import Iterator
@@ -8,41 +11,35 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from crossrank.cli.output import console, print_step
+from crossrank.cli.output import console
 from crossrank.progress import Progress, duration
 
 
 @contextmanager
-def shown_progress() -> Iterator[None]:
-    """While it lasts, what crossrank logs is shown."""
-    handler = _Handler()
+def progress_bars() -> Iterator[None]:
+    """While it lasts, a terminal shows bars of every `crossrank.progress.Progress` that runs."""
+    if not console.is_terminal:
+        yield
+        return
+    bars = _Bars()
     log = logging.getLogger("crossrank")
-    before = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    log.addHandler(bars)
     try:
-        if console.is_terminal:
-            with Live(get_renderable=handler.bars, console=console, transient=True):
-                yield
-        else:
+        with Live(get_renderable=bars.table, console=console, transient=True):
             yield
     finally:
-        log.removeHandler(handler)
-        log.setLevel(before)
+        log.removeHandler(bars)
 
 
-class _Handler(logging.Handler):
+class _Bars(logging.Handler):
     def __init__(self) -> None:
-        super().__init__(logging.INFO)
+        super().__init__()
         self._shown: Progress | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         self._shown = getattr(record, "progress", self._shown)
-        # A terminal has the bar for that.
-        if not (console.is_terminal and getattr(record, "again", False)):
-            print_step(record.getMessage())
 
-    def bars(self) -> Table:
+    def table(self) -> Table:
         """A line for the work that runs, and one for the work inside of it."""
         table = Table.grid(padding=(0, 1))
         work = self._shown if self._shown and not self._shown.ended else None

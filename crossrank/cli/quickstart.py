@@ -20,7 +20,7 @@ import typer
 
 from crossrank.cli.export import show_report
 from crossrank.cli.output import needs, print_json, print_step, print_table
-from crossrank.cli.progress import shown_progress
+from crossrank.cli.progress import progress_bars
 from crossrank.cli.train import note_of, progress_bar, show_mining, show_training, show_verdicts
 from crossrank.client import RankClient
 from crossrank.errors import CrossrankError
@@ -78,7 +78,7 @@ def _mine(out: Path, show: Show) -> None:
         print_step(f"1/6 mined already: {out / 'data'}")
         return
     print_step("1/6 mine the standard library")
-    with shown_progress():
+    with progress_bars():
         report = mine_code([Path(sysconfig.get_path("stdlib"))], out / "data")
     show(show_mining, report)
 
@@ -97,7 +97,7 @@ def _choose_dev(out: Path) -> None:
     chosen = random.Random(0).sample(sorted(whole.queries), min(_DEV_QUERIES, len(whole.queries)))
     queries = {query_id: whole.queries[query_id] for query_id in chosen}
     dev = JudgedSet(queries, whole.corpus, {query_id: whole.qrels[query_id] for query_id in chosen})
-    with shown_progress(), Progress(logging.getLogger("crossrank.quickstart"), "find candidates"):
+    with progress_bars(), Progress(logging.getLogger("crossrank.quickstart"), "find candidates"):
         candidates = first_stage(dev, PACKAGED_BASE)
     write_judged_set(JudgedSet(dev.queries, dev.corpus, dev.qrels, candidates), out / "dev")
 

@@ -10,7 +10,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from crossrank.cli.output import console, needs, print_json, print_step, print_table, ranker_or_default
-from crossrank.cli.progress import shown_progress
+from crossrank.cli.progress import progress_bars
 from crossrank.errors import CrossrankError, UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def mine_code(
     """Turn Python source trees into evaluation sets: a docstring's first sentence asks for its function."""
     with needs("train"):
         from crossrank.data.mining.code import mine_code as mine
-    with shown_progress():
+    with progress_bars():
         try:
             report = mine(sources, out, dev_fraction=dev_fraction, seed=seed)
         except (OSError, ValueError) as error:
