@@ -1,14 +1,13 @@
 """The README against the commands: every command is documented, and every option in it exists."""
 
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from crossrank.cli import app
+from crossrank.cli.app import COMMANDS as TABLE
+from crossrank.cli.app import load
 from crossrank.data.examples import read_examples
 from crossrank.train.recipe import Recipe
 from tests.conftest import HELDOUT
@@ -16,26 +15,14 @@ from tests.conftest import HELDOUT
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 SHELL = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines() if line.strip()]
-COMMANDS = [
-    *(command.name for command in app.registered_commands if command.name),
-    *(
-        f"{group.name} {command.name}"
-        for group in app.registered_groups
-        if group.typer_instance
-        for command in group.typer_instance.registered_commands
-    ),
-]
+COMMANDS = [f"{name} {command}".rstrip() for name in TABLE for command in getattr(load(name), "commands", {"": None})]
 
 
-def options(*command: str) -> set[str]:
-    shown = subprocess.run(
-        [sys.executable, "-m", "crossrank.cli", *command, "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"COLUMNS": "200", "NO_COLOR": "1", "PATH": ""},
-    )
-    return set(re.findall(r"--[a-z][a-z-]*", shown.stdout))
+def options(name: str, *sub: str) -> set[str]:
+    command = load(name)
+    for part in sub:
+        command = command.commands[part]
+    return {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,5 +1,5 @@
 """`python -m crossrank.cli` is `crossrank`."""
 
-from crossrank.cli import main
+from crossrank.cli.app import main
 
 main()

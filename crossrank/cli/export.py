@@ -67,7 +67,7 @@ def export_onnx(
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Convert a cross-encoder to ONNX, and write those variants that keep PyTorch's ranking within a budget."""
+    """Convert a cross-encoder to ONNX; write the variants that keep its ranking."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     with needs("export"):
         from crossrank.export.pipeline import ExportOptions, ExportRefused, export_ranker
@@ -119,7 +119,7 @@ def export_pytorch(
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print where it is as JSON.")] = False,
 ) -> None:
-    """Write a ranker's weights as a cross-encoder of sentence-transformers, to fine-tune it."""
+    """Write a ranker's weights as a cross-encoder, to fine-tune it."""
     with needs("export"):
         from crossrank.export.onnx_to_torch import write_cross_encoder
     difference = write_cross_encoder(ranker_or_default(ranker), out, force=force)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Where most users stop looking.
 _RANKS_SHOWN = 10
 
-app = typer.Typer(no_args_is_help=True, help="Use what users said about answers.")
+app = typer.Typer(no_args_is_help=True, help="Turn what users said about answers into training rows.")
 
 
 @app.callback()

@@ -18,7 +18,7 @@ def inspect(
     speed: Annotated[bool, typer.Option(help="Measure each variant's speed on this machine.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the page as JSON.")] = False,
 ) -> None:
-    """Show what a ranker is, what its variants were accepted on, and how each one runs on this machine."""
+    """Show what a ranker holds, and how each variant runs on this machine."""
     from crossrank.inference.ranker import open_ranker
     from crossrank.inference.session import require_onnxruntime
     from crossrank.machine import instruction_set, usable_cores

@@ -6,8 +6,6 @@ On a terminal rich writes the records, above any progress bar; elsewhere each is
 import logging
 import sys
 
-from crossrank.cli.output import console
-
 _TIME = "[%H:%M:%S]"
 
 
@@ -15,13 +13,14 @@ def configure_logging() -> None:
     """Shows what the package logs, from INFO up; what other libraries log is left to them."""
     logger = logging.getLogger("crossrank")
     logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.handlers = [_terminal() if console.is_terminal else _lines()]
+    logger.handlers = [_terminal() if sys.stderr.isatty() else _lines()]
 
 
 def _terminal() -> logging.Handler:
     from rich.highlighter import NullHighlighter
     from rich.logging import RichHandler
+
+    from crossrank.cli.output import console
 
     handler = RichHandler(
         console=console, show_level=False, show_path=False, highlighter=NullHighlighter(), log_time_format=_TIME

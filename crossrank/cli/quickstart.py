@@ -47,7 +47,7 @@ def quickstart(
     out: Annotated[Path, typer.Option(help="Directory for everything that is made.")] = Path("quickstart"),
     as_json: Annotated[bool, typer.Option("--json", help="Print evaluation and answers as JSON.")] = False,
 ) -> None:
-    """Serve the default ranker, fine-tune it on the standard library, export, serve and rank: offline, on a CPU."""
+    """Serve, fine-tune, export and serve again: offline, on a CPU."""
     with needs("all"):
         import crossrank.export.pipeline  # noqa: F401
         from crossrank.train.report.write import METRICS_FILE

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from crossrank.cli import main
+from crossrank.cli.app import main
 from crossrank.inference.calibration import Calibration, read_calibration
 from tests.tiny_models import tiny_cross_encoder
 

@@ -1,0 +1,100 @@
+"""The `crossrank` command: a table of its commands, each imported only when it runs."""
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
+
+from crossrank.cli.logs import configure_logging
+from crossrank.data.errors import JudgementsError
+from crossrank.errors import CrossrankError
+
+# By name: where its function or its group of commands is below crossrank.cli, and the first sentence of its help.
+COMMANDS = {
+    "mine-code": ("train:mine_code", "Turn Python source trees into judged sets"),
+    "train": ("train:train", "Fine-tune a cross-encoder as a recipe says, and judge whether that helped."),
+    "evaluate": ("train:evaluate", "Evaluate a model on the candidates of a judged set"),
+    "export-onnx": ("export:export_onnx", "Convert a cross-encoder to ONNX; write the variants that keep its ranking."),
+    "export-pytorch": ("export:export_pytorch", "Write a ranker's weights as a cross-encoder, to fine-tune it."),
+    "inspect": ("inspect:inspect", "Show what a ranker holds, and how each variant runs on this machine."),
+    "serve": ("serve:serve", "Serve rankers over gRPC."),
+    "rank": ("rank:rank", "Order files by their relevance to a query."),
+    "feedback": ("feedback:app", "Turn what users said about answers into training rows."),
+    "bench": ("bench:app", "Measure speed and ranking quality"),
+    "quickstart": ("quickstart:quickstart", "Serve, fine-tune, export and serve again: offline, on a CPU."),
+}
+_STYLE: dict[str, Any] = {
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+
+def load(name: str) -> Any:
+    """Imports a command of the table, or a group of commands: click's `Command` or `Group`, as typer has them."""
+    module, attribute = COMMANDS[name][0].split(":")
+    loaded = getattr(import_module(f"crossrank.cli.{module}"), attribute)
+    if isinstance(loaded, typer.Typer):
+        return get_group(loaded)
+    alone = typer.Typer(add_completion=False, **_STYLE)
+    alone.command(name)(loaded)
+    return get_command(alone)
+
+
+class _Commands(TyperGroup):
+    """Lists commands by the table; one that is called is imported then."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, listed and load(str(listed.name)), rest
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, **_STYLE)
+for _name, (_, _sentence) in COMMANDS.items():
+    app.command(_name, help=_sentence)(lambda: None)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from crossrank import __version__
+
+        print(f"crossrank {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _crossrank(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Fine-tune, export, prove and serve cross-encoder rerankers."""
+
+
+def main() -> None:
+    """Runs `crossrank`."""
+    _run(app)
+
+
+def export_onnx_main() -> None:
+    """Runs `export-onnx`, the same as `crossrank export-onnx`."""
+    _run(load("export-onnx"))
+
+
+def _run(command: Callable[[], None]) -> None:
+    """Ends with one sentence and the right exit code where something was wrong."""
+    configure_logging()
+    try:
+        command()
+    except (CrossrankError, JudgementsError) as error:
+        _fail(str(error), getattr(error, "exit_code", 2))
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+
+
+def _fail(sentence: str, code: int) -> None:
+    sys.stderr.write(f"crossrank: {sentence}\n")
+    sys.exit(code)
