@@ -15,7 +15,7 @@ from crossrank.errors import CrossrankError
 
 # By name: where its function or its group of commands is below crossrank.cli, and the first sentence of its help.
 COMMANDS = {
-    "mine-code": ("train:mine_code", "Turn Python source trees into judged sets"),
+    "mine-code": ("train:mine_code", "Turn Python source trees into evaluation sets"),
     "train": ("train:train", "Fine-tune a cross-encoder as a recipe says, and judge whether that helped."),
     "evaluate": ("train:evaluate", "Evaluate a model on the candidates of a judged set"),
     "export-onnx": ("export:export_onnx", "Convert a cross-encoder to ONNX; write the variants that keep its ranking."),
