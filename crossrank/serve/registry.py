@@ -106,7 +106,7 @@ def _named(settings: ServerSettings) -> dict[str, str]:
     named: dict[str, str] = {}
     if settings.ranker is not None:
         named[_default_name(settings.ranker)] = settings.ranker
-    for name, given in settings.models.items():
+    for name, given in settings.rankers.items():
         if name in named:
             raise UsageError(f"two rankers are called {name}; give one of them another name with --model NAME=PATH")
         if not name or "@" in name:

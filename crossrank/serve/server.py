@@ -96,10 +96,10 @@ class RankServer:
 
     async def stop(self) -> None:
         """Refuses new calls, lets those in flight finish within the drain time, then ends."""
-        _log.info("draining", seconds=self._settings.drain)
+        _log.info("draining", seconds=self._settings.drain_timeout)
         await self._health.enter_graceful_shutdown()
         self._servicer.drain()
-        await self._server.stop(self._settings.drain)
+        await self._server.stop(self._settings.drain_timeout)
         if self._feedback is not None:
             await asyncio.to_thread(self._feedback.close)
         await asyncio.to_thread(self._models.close)

@@ -1,6 +1,8 @@
 """Settings of a server: a flag beats the environment, the environment beats the file, the file beats the default."""
 
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,54 +10,72 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    TomlConfigSettingsSource,
 )
 
 from crossrank.errors import UsageError
 
 MIB = 1024 * 1024
 
+# Beside a Service "crossrank" Kubernetes sets CROSSRANK_PORT=tcp://10.0.0.1:80, beside "crossrank-metrics" the like: no
+# setting has such a value.
+_OF_A_SERVICE = re.compile(r"(tcp|udp|sctp)://")
+
 
 class ServerSettings(BaseSettings):
-    """Every setting of `crossrank serve`; `CROSSRANK_PORT` in the environment and `port = …` in the file set `port`."""
+    """Every setting of `crossrank serve`.
+
+    `port` is `--port` on the command line, `CROSSRANK_PORT` in the environment and `port = 50051` in the file.
+    `rankers` is `--ranker NAME=PATH`, as often as needed, `CROSSRANK_RANKERS` in JSON, and a table `[rankers]`.
+    """
 
     model_config = SettingsConfigDict(env_prefix="CROSSRANK_", extra="forbid", frozen=True)
 
-    ranker: str | None = Field(None, description="directory or Hugging Face id of the default ranker")
-    models: dict[str, str] = Field(
-        default_factory=dict, description="further rankers by name; those of all sources together"
+    ranker: str | None = Field(
+        None,
+        description="Directory or Hugging Face id (ID@REVISION) of the default ranker. "
+        "Default: the one that comes with crossrank.",
+    )
+    rankers: dict[str, str] = Field(
+        default_factory=dict, description="A further ranker: its name, and its directory or Hugging Face id."
     )
     variant: str | None = Field(
-        None, description="name, file name or precision of the graph; default: the fastest that this machine runs right"
+        None,
+        description="Name, file name or precision of the variant. "
+        "Default: the fastest that gives its golden scores on this machine.",
     )
-    device: Literal["cpu", "cuda"] = Field("cpu", description="execution provider")
-    workers: int | None = Field(None, ge=1, description="threads of each ranker; default: usable cores, divided")
-    host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(50051, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    default_deadline: float = Field(30.0, gt=0, description="seconds for a call that brings no deadline")
-    max_documents: int = Field(1000, ge=1, description="documents or pairs of one call")
-    max_text_bytes: int = Field(2 * MIB, ge=1, description="UTF-8 bytes of one query or document")
-    max_message_bytes: int = Field(64 * MIB, ge=1, description="bytes of one request message")
-    max_queued_tokens: int = Field(2_000_000, ge=1, description="tokens that may wait before calls are refused")
-    score_cache: int = Field(100_000, ge=0, description="scores that are kept for each ranker; 0 keeps none")
-    document_cache: int = Field(
-        200_000, ge=0, description="tokens of documents that are kept for each ranker; 0 keeps none"
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the model runs.")
+    workers: int | None = Field(
+        None, ge=1, description="Threads that run each ranker. Default: the usable cores, divided among the rankers."
     )
-    metrics_port: int | None = Field(None, ge=0, le=65535, description="port for Prometheus; default: none")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(50051, ge=0, le=65535, description="Port to listen on. 0 takes a free one.")
+    default_deadline: float = Field(30.0, gt=0, description="Seconds for a call that brings no deadline.")
+    max_documents: int = Field(1000, ge=1, description="Largest number of documents or pairs in a call.")
+    max_text_bytes: int = Field(2 * MIB, ge=1, description="Largest query or document in bytes of UTF-8.")
+    max_message_bytes: int = Field(64 * MIB, ge=1, description="Largest request in bytes.")
+    max_queued_tokens: int = Field(
+        2_000_000, ge=1, description="Tokens that may wait for each ranker before calls are refused."
+    )
+    score_cache: int = Field(100_000, ge=0, description="Scores to keep for each ranker. 0 keeps none.")
+    document_cache: int = Field(200_000, ge=0, description="Tokens of documents to keep for each ranker. 0 keeps none.")
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="Port of /metrics for Prometheus. Default: no metrics."
+    )
     feedback: Path | None = Field(
-        None, description="SQLite file that keeps what was shown and what users say of it; default: none"
+        None, description="SQLite file for answers and what users say about them. Default: nothing is kept."
     )
-    feedback_texts: bool = Field(False, description="whether queries and shown documents are kept there too")
-    drain: float = Field(30.0, ge=0, description="seconds that calls in flight get after SIGTERM")
+    feedback_texts: bool = Field(False, description="Also keep queries and shown documents there.")
+    drain_timeout: float = Field(30.0, ge=0, description="Seconds for calls in flight after SIGTERM.")
 
     @field_validator("feedback_texts")
     @classmethod
     def _texts_need_a_file(cls, given: bool, info: ValidationInfo) -> bool:
         if given and info.data.get("feedback") is None:
-            raise PydanticCustomError("no_feedback", "has no file to keep them in; set feedback too")
+            raise PydanticCustomError("no_feedback", "there is no file to keep them in; set feedback too")
         return given
 
     @classmethod
@@ -67,11 +87,11 @@ class ServerSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, then environment; `load_settings` adds the file below both."""
-        return init_settings, env_settings
+        """Arguments alone: what a program writes does not depend on its environment."""
+        return (init_settings,)
 
 
-def load_settings(flags: dict[str, Any], config: Path | None = None) -> ServerSettings:
+def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> ServerSettings:
     """Reads the settings from flags, environment and file.
 
     Args:
@@ -79,26 +99,45 @@ def load_settings(flags: dict[str, Any], config: Path | None = None) -> ServerSe
         config: a TOML file.
 
     Raises:
-        UsageError: a file that cannot be read, an unknown key, a value out of range.
+        UsageError: a file that cannot be read, an unknown key, a value out of range; the message begins with its place.
     """
-
-    class WithFile(ServerSettings):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *sources: Any, **named: Any
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            above = super().settings_customise_sources(settings_cls, *sources, **named)
-            return (*above, TomlConfigSettingsSource(settings_cls, toml_file=config)) if config else above
-
-    if config is not None and not config.is_file():
-        raise UsageError(f"{config} is not a file")
+    file = _file(config) if config else {}
+    environment = _environment()
+    places = {
+        **{name: f"{config}: {name}" for name in file},
+        **{name: f"CROSSRANK_{name.upper()}" for name in environment},
+        **{name: f"--{name.replace('_', '-')}" for name in flags},
+    }
+    tables = [source["rankers"] for source in (file, environment, flags) if isinstance(source.get("rankers"), dict)]
+    values = {**file, **environment, **flags}
+    if len(tables) > 1:
+        values["rankers"] = {name: path for table in tables for name, path in table.items()}
     try:
-        return WithFile(**flags)
-    except SettingsError as error:
-        raise UsageError(f"the environment holds a setting that cannot be read: {error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{config} is not valid TOML: {error}") from None
+        return ServerSettings(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{name}: {first['msg']}") from None
+        name = str(first["loc"][0])
+        what = (
+            "not a setting; `crossrank serve --help` lists them" if first["type"] == "extra_forbidden" else first["msg"]
+        )
+        raise UsageError(f"{places[name]}: {what}") from None
+
+
+def _environment() -> dict[str, Any]:
+    source = EnvSettingsSource(ServerSettings)
+    source.env_vars = {
+        name: value for name, value in source.env_vars.items() if not (value and _OF_A_SERVICE.match(value))
+    }
+    try:
+        return source()
+    except SettingsError as error:
+        raise UsageError(f"environment: {error}; write a table as JSON") from None
+
+
+def _file(config: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{config}: {error.strerror}; name a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{config}: not valid TOML: {error}") from None

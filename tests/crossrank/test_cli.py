@@ -40,7 +40,7 @@ def test_rank_in_process_and_by_server_agree(ranker: Path, server: str, files: l
         (("rank", "q", "{good}", "--ranker", "{tmp}"), "is not a ranker: it has no onnx/manifest.json"),
         (("rank", "q", "{good}", "--ranker", "x", "--target", "y"), "--ranker is for this process"),
         (("serve", "none"), "none is not a directory"),
-        (("serve", "--model", "name"), "write it as NAME=PATH"),
+        (("serve", "--ranker", "name"), "--ranker name: not NAME=VALUE"),
         (("serve", "{tmp}", "--port", "70000"), "port: "),
         (("train", "none.toml"), "none.toml cannot be read"),
         (("evaluate", "none", "{tmp}"), "is no judged set"),

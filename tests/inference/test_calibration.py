@@ -170,7 +170,7 @@ def target(calibrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     shutil.copytree(calibrated, flat)
     write_calibration(calibration_with(FLAT), flat)
     change_manifest(flat, lambda manifest: None)
-    with running_server(str(calibrated), "--model", f"flat={flat}") as (address, _):
+    with running_server(str(calibrated), "--ranker", f"flat={flat}") as (address, _):
         yield address
 
 

@@ -210,7 +210,7 @@ def test_buf_curl_lists_and_calls_by_reflection(server: str) -> None:
 def test_two_models_and_a_log_without_texts(ranker: Path, tmp_path: Path) -> None:
     second = tmp_path / "second"
     shutil.copytree(ranker, second)
-    with running_server(str(ranker), "--model", f"second={second}") as (target, process):
+    with running_server(str(ranker), "--ranker", f"second={second}") as (target, process):
         with grpc.insecure_channel(target) as channel:
             stub = ranker_pb2_grpc.RankServiceStub(channel)
             answer = stub.Rank(request(query="a secret query", texts=["a secret text"], model="second"), timeout=30)

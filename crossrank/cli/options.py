@@ -1,0 +1,127 @@
+"""Options of a command from the fields of a pydantic model: names, types, help and defaults are written there alone."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from types import GenericAlias, NoneType, UnionType
+from typing import Annotated, Any, TypeGuard, TypeVar, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from crossrank.errors import UsageError
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_Command = Callable[..., None]
+
+
+def options_of(model: type[BaseModel]) -> Callable[[_Command], _Command]:
+    """Gives a command an option for each field of a model, in the place of its `**given`.
+
+    The command gets the options that were given, by the names of their fields. A field that is a parameter of the
+    command already gets no option. A list is a repeatable option in the singular, a dictionary one of NAME=VALUE; the
+    fields of a model inside of the model are options like the others.
+    """
+
+    def decorate(command: _Command) -> _Command:
+        own = [
+            parameter
+            for parameter in inspect.signature(command).parameters.values()
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
+        names = {parameter.name for parameter in own}
+        fields = {name: field for name, field in _fields(model) if name not in names}
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            for name, field in fields.items():
+                value = given.pop(name)
+                if value is not None:
+                    given[name] = _pairs(flag(name, field), value) if _shape(field)[1] is dict else value
+            command(**given)
+
+        run.__signature__ = inspect.Signature([*own, *(_parameter(*named) for named in fields.items())])  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def parse(model: type[_Model], given: dict[str, Any]) -> _Model:
+    """The model of the options that were given.
+
+    Raises:
+        UsageError: a value that the model refuses; the message begins with its flag.
+    """
+    inner = {name: field.annotation for name, field in model.model_fields.items() if _is_model(field.annotation)}
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        home = next((outer for outer, kind in inner.items() if name in kind.model_fields), None)
+        (values.setdefault(home, {}) if home else values)[name] = value
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = next(str(part) for part in reversed(first["loc"]) if isinstance(part, str))
+        raise UsageError(f"{flag(where, dict(_fields(model))[where])}: {first['msg']}") from None
+
+
+def flag(name: str, field: FieldInfo) -> str:
+    """The option of a field: "--max-documents", and "--ranker" for each of `rankers`."""
+    _, container = _shape(field)
+    return "--" + (name.removesuffix("s") if container else name).replace("_", "-")
+
+
+def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        if _is_model(field.annotation):
+            yield from _fields(field.annotation)
+        else:
+            yield name, field
+
+
+def _is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _shape(field: FieldInfo) -> tuple[Any, type | None]:
+    """The type of one value, and the container of several: list, dict or None."""
+    kind: Any = field.annotation
+    if get_origin(kind) in (Union, UnionType):
+        (kind,) = (part for part in get_args(kind) if part is not NoneType)
+    origin = get_origin(kind)
+    if origin is dict:
+        return str, dict
+    if origin in (list, tuple) or (isinstance(origin, type) and issubclass(origin, Sequence)):
+        return get_args(kind)[0], list
+    return kind, None
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    kind, container = _shape(field)
+    default = field.get_default(call_default_factory=True)
+    shown = "" if default is None or default is False or default in ((), [], {}) else f" Default: {_text(default)}."
+    option = typer.Option(
+        *(() if kind is bool else (flag(name, field),)),
+        help=f"{field.description}{shown}",
+        metavar="NAME=VALUE" if container is dict else None,
+        show_default=False,
+    )
+    annotation: Any = Annotated[(GenericAlias(list, kind) if container else kind) | None, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _text(default: Any) -> str:
+    return ", ".join(map(str, default)) if isinstance(default, (list, tuple)) else str(default)
+
+
+def _pairs(option: str, given: list[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for entry in given:
+        name, equals, value = entry.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"{option} {entry}: not NAME=VALUE; write it like that")
+        if name in pairs:
+            raise UsageError(f"{option} {name}: given twice; leave one out")
+        pairs[name] = value
+    return pairs

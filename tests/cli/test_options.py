@@ -1,0 +1,116 @@
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import typer
+from pydantic import BaseModel, Field
+from typer.testing import CliRunner
+
+from crossrank.cli.app import load
+from crossrank.cli.options import flag, options_of, parse
+from crossrank.errors import UsageError
+from crossrank.serve.settings import ServerSettings, load_settings
+from tests.serve.test_settings import OTHER
+
+
+class Limits(BaseModel):
+    max_drop: float | None = Field(0.5, ge=0, description="Largest drop.")
+
+
+class Options(BaseModel):
+    names: tuple[str, ...] = Field(("a", "b"), description="Names.")
+    weights: dict[str, str] = Field(default_factory=dict, description="Weights.")
+    kind: Literal["x", "y"] = Field("x", description="Kind.")
+    where: Path | None = Field(None, description="Place. Default: none.")
+    count: int = Field(0, ge=0, description="How many.")
+    quick: bool = Field(True, description="Whether to hurry.")
+    limits: Limits = Field(default_factory=Limits, description="Limits.")
+
+
+def run(*arguments: str) -> tuple[str, dict[str, Any]]:
+    """What a command with `Options` prints and is given."""
+    got: dict[str, Any] = {}
+
+    @options_of(Options)
+    def command(target: str, **given: Any) -> None:
+        got.update(given, target=target)
+
+    app = typer.Typer()
+    app.command()(command)
+    outcome = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+    if outcome.exception and not isinstance(outcome.exception, SystemExit):
+        raise outcome.exception
+    return outcome.output, got
+
+
+def test_a_command_is_given_what_was_given() -> None:
+    assert run("t")[1] == {"target": "t"}
+    given = run(
+        "t", "--name", "c", "--name", "d", "--weight", "a=1=2", "--kind", "y", "--where", "p", "--count", "3",
+        "--no-quick", "--max-drop", "0.25",
+    )[1]  # fmt: skip
+    assert given.pop("target") == "t"
+    options = parse(Options, given)
+    assert options == Options(
+        names=("c", "d"),
+        weights={"a": "1=2"},
+        kind="y",
+        where=Path("p"),
+        count=3,
+        quick=False,
+        limits=Limits(max_drop=0.25),
+    )
+    assert parse(Options, {}) == Options()
+
+
+@pytest.mark.parametrize("wrong", ["a", "a=", "=b"])
+def test_a_pair_without_name_or_value_is_refused(wrong: str) -> None:
+    with pytest.raises(UsageError, match=f"^--weight {wrong}: "):
+        run("t", "--weight", wrong)
+
+
+def test_a_name_given_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^--weight a: "):
+        run("t", "--weight", "a=1", "--weight", "a=2")
+
+
+@pytest.mark.parametrize(("given", "option"), [({"count": -1}, "--count"), ({"max_drop": -1.0}, "--max-drop")])
+def test_what_the_model_refuses_is_named_by_its_flag(given: dict[str, Any], option: str) -> None:
+    with pytest.raises(UsageError, match=f"^{option}: "):
+        parse(Options, given)
+
+
+@pytest.mark.parametrize("name", ServerSettings.model_fields)
+def test_serve_has_an_option_for_every_setting_with_its_help_and_default(name: str) -> None:
+    field = ServerSettings.model_fields[name]
+    parameter = next(parameter for parameter in load("serve").params if parameter.name == name)
+    default = field.get_default(call_default_factory=True)
+    assert field.description
+    assert field.description.endswith(".")
+    assert parameter.help.startswith(field.description)
+    assert parameter.default is None
+    assert (f"Default: {default}." in parameter.help) == (default not in (None, False, {}))
+    assert name == "ranker" or flag(name, field) in parameter.opts
+
+
+def test_flags_set_every_setting() -> None:
+    got: dict[str, Any] = {}
+
+    @options_of(ServerSettings)
+    def command(ranker: str, **given: Any) -> None:
+        got.update(given, ranker=ranker)
+
+    app = typer.Typer()
+    app.command()(command)
+    arguments = [OTHER["ranker"]]
+    for name, value in OTHER.items():
+        if name == "ranker":
+            continue
+        option = flag(name, ServerSettings.model_fields[name])
+        if value is True:
+            arguments.append(option)
+        else:
+            shown = "other=there" if isinstance(value, dict) else str(value)
+            arguments += [option, shown]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert load_settings(got) == ServerSettings(**OTHER)
