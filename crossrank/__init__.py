@@ -8,14 +8,26 @@ if TYPE_CHECKING:
     from crossrank.client import AsyncRankClient, RankClient
     from crossrank.errors import CrossrankError
     from crossrank.inference.scorer import Scorer
+    from crossrank.reranker import RankOptions, Reranker
     from crossrank.results import RankedDocument
 
-__all__ = ["AsyncRankClient", "CrossrankError", "RankClient", "RankedDocument", "Scorer", "__version__"]
+__all__ = [
+    "AsyncRankClient",
+    "CrossrankError",
+    "RankClient",
+    "RankOptions",
+    "RankedDocument",
+    "Reranker",
+    "Scorer",
+    "__version__",
+]
 _HOMES = {
     "AsyncRankClient": "crossrank.client",
     "CrossrankError": "crossrank.errors",
     "RankClient": "crossrank.client",
+    "RankOptions": "crossrank.reranker",
     "RankedDocument": "crossrank.results",
+    "Reranker": "crossrank.reranker",
     "Scorer": "crossrank.inference.scorer",
 }
 

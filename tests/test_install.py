@@ -43,7 +43,7 @@ def test_a_serving_install_has_no_training_stack_and_ranks(install: Install, ran
         check=True,
         cwd=tmp_path,
     )
-    assert json.loads(at_once.stdout)[0]["document"] == str(document)
+    assert json.loads(at_once.stdout)[0]["id"] == str(document)
     with subprocess.Popen(
         [command, "serve", ranker, "--port", "0"], stdout=subprocess.PIPE, text=True, cwd=tmp_path
     ) as server:
@@ -59,7 +59,7 @@ def test_a_serving_install_has_no_training_stack_and_ranks(install: Install, ran
             )
         finally:
             server.terminate()
-    assert json.loads(answer.stdout)[0]["document"] == str(document)
+    assert json.loads(answer.stdout)[0]["id"] == str(document)
     refused = subprocess.run(
         [command, "export-onnx", "model", "out"], capture_output=True, text=True, cwd=tmp_path, check=False
     )
@@ -120,7 +120,7 @@ for variant in json.load(open(directory + "/onnx/manifest.json"))["variants"]:
     TextCrossEncoder.add_custom_model(model=name, sources=source, model_file=variant["file"])
     opened = TextCrossEncoder(model_name=name, specific_model_path=directory)
     with Scorer.open(directory, variant=variant["file"]) as scorer:
-        ours = scorer.score([("add two numbers", document) for document in documents], kind="logit").values
+        ours = scorer.predict([("add two numbers", document) for document in documents], score_kind="logit")
     seen[variant["file"]] = max(abs(a - b) for a, b in zip(opened.rerank("add two numbers", documents), ours.tolist()))
 print(json.dumps(seen))
 """

@@ -12,6 +12,7 @@ from crossrank.bench.workload import RankCall
 from crossrank.client import RankClient
 from crossrank.inference.ranker import Ranker
 from crossrank.inference.scorer import Scorer
+from crossrank.reranker import RankOptions
 
 Scores = NDArray[np.float32]
 
@@ -91,7 +92,9 @@ def padded_batches(ranker: Ranker, inputs: Collection[str], run: Callable[[dict[
 
 def in_process(scorer: Scorer) -> Contestant:
     """Our Scorer."""
-    return lambda call: scorer.score([(call.query, document) for document in call.documents], kind="logit").values
+    return lambda call: (
+        scorer.score([(call.query, document) for document in call.documents], RankOptions(score_kind="logit")).values
+    )
 
 
 def over_grpc(client: RankClient) -> Contestant:

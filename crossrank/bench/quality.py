@@ -18,7 +18,7 @@ from crossrank.export.reference import ReferenceSet, reference_sets
 from crossrank.inference.manifest import Manifest, Variant
 from crossrank.inference.ranker import open_ranker
 from crossrank.inference.scorer import Scorer
-from crossrank.inference.tokenizer import LongDocumentStrategy
+from crossrank.reranker import LongDocumentStrategy, RankOptions
 
 NDCG, MRR = "nDCG@10", "MRR@10"
 
@@ -163,6 +163,8 @@ def _estimate(gap: Interval | None) -> Estimate | None:
 def _ours(scorer: Scorer, max_length: int, strategy: LongDocumentStrategy) -> Contestant:
     def score(call: RankCall) -> Scores:
         pairs = [(call.query, document) for document in call.documents]
-        return scorer.score(pairs, kind="logit", max_length=max_length, strategy=strategy).values
+        return scorer.score(
+            pairs, RankOptions(score_kind="logit", max_length=max_length, long_documents=strategy)
+        ).values
 
     return score

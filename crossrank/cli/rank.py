@@ -3,13 +3,18 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crossrank.cli.output import print_json, print_step, print_table, ranker_or_default
 from crossrank.errors import UsageError
+from crossrank.reranker import LongDocumentStrategy, ScoreKind
 from crossrank.results import RankedDocument
+
+if TYPE_CHECKING:
+    from crossrank.client import RankClient
+    from crossrank.inference.scorer import Scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +24,7 @@ class _Document:
 
 
 def rank(
-    query: Annotated[str, typer.Argument(help="What is looked for.")],
+    query: Annotated[str, typer.Argument(help="Search query.")],
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Documents: one a file, or one a line of a .jsonl file.")
     ],
@@ -27,11 +32,20 @@ def rank(
         str | None,
         typer.Option(help="Directory or Hugging Face id of a ranker. Default: the one that comes with crossrank."),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Address of a server, HOST:PORT, which then ranks.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Address of a server, HOST:PORT, that ranks in place of this process.")
+    ] = None,
     model: Annotated[
         str, typer.Option(help="Model of a server, NAME or NAME@VERSION; without --target, of 127.0.0.1:50051.")
     ] = "",
-    top_n: Annotated[int, typer.Option(min=1, help="How many results.")] = 10,
+    top_k: Annotated[int, typer.Option(min=1, help="Number of results.")] = 10,
+    score_kind: Annotated[
+        ScoreKind | None, typer.Option(help="What scores mean. Default: what the ranker was trained with.")
+    ] = None,
+    long_documents: Annotated[
+        LongDocumentStrategy,
+        typer.Option(help="Cut documents that are too long at their end, or rank them by their best chunk."),
+    ] = "truncate",
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Order files by their relevance to a query."""
@@ -40,43 +54,39 @@ def rank(
     documents = [document for file in files for document in _read(file)]
     if not documents:
         raise UsageError("the files hold no documents")
-    texts = [document.text for document in documents]
-    by_server = target or model
-    results = _by_server(target, model, query, texts, top_n) if by_server else _in_process(ranker, query, texts, top_n)
-    if as_json:
-        print_json(
-            [
-                {"document": documents[result["corpus_id"]].name, "score": result["score"], "text": result["text"]}
-                for result in results
-            ]
+    with _client(target, model) if target or model else _scorer(ranker) as reranker:
+        results = reranker.rank(
+            query,
+            [document.text for document in documents],
+            ids=[document.name for document in documents],
+            top_k=top_k,
+            score_kind=score_kind,
+            long_documents=long_documents,
+            return_documents=True,
         )
+    if as_json:
+        print_json(results)
     else:
         print_table(
             query,
             ("document", "score", "text"),
-            [
-                (documents[result["corpus_id"]].name, f"{result['score']:.4f}", _excerpt(result["text"]))
-                for result in results
-            ],
+            [(result["id"], f"{result['score']:.4f}", _excerpt(result)) for result in results],
         )
 
 
-def _in_process(ranker: str | None, query: str, texts: list[str], top_n: int) -> list[RankedDocument]:
+def _scorer(ranker: str | None) -> "Scorer":
     from crossrank.inference.scorer import Scorer
 
-    if not query.strip():
-        raise UsageError("query: is empty")
-    with Scorer.open(ranker_or_default(ranker)) as scorer:
-        for reason in scorer.rejected_variants:
-            print_step(f"passed over: {reason}")
-        return scorer.rank(query, texts, top_n=top_n, return_documents=True)
+    scorer = Scorer.open(ranker_or_default(ranker))
+    for reason in scorer.rejected_variants:
+        print_step(f"passed over: {reason}")
+    return scorer
 
 
-def _by_server(target: str | None, model: str, query: str, texts: list[str], top_n: int) -> list[RankedDocument]:
+def _client(target: str | None, model: str) -> "RankClient":
     from crossrank.client import DEFAULT_TARGET, RankClient
 
-    with RankClient(target or DEFAULT_TARGET, model=model) as client:
-        return client.rank(query, texts, top_n=top_n, return_documents=True)
+    return RankClient(target or DEFAULT_TARGET, model=model)
 
 
 def _read(file: Path) -> list[_Document]:
@@ -100,6 +110,8 @@ def _read(file: Path) -> list[_Document]:
     return documents
 
 
-def _excerpt(text: str) -> str:
-    line = " ".join(text.split())
+def _excerpt(result: RankedDocument) -> str:
+    """The beginning of a document, or of the chunk that gave its score."""
+    start, end = result.get("span", (0, None))
+    line = " ".join(result["text"][start:end].split())
     return line if len(line) <= 80 else line[:79] + "…"

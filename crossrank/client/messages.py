@@ -1,68 +1,87 @@
-"""Requests from the clients' arguments, and results or typed errors from what comes back."""
+"""Messages from the clients' arguments, and results or typed errors from what comes back."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, NoReturn, cast
+from contextlib import contextmanager
+from typing import Literal, TypeAlias, cast
 
 import grpc
 
 from crossrank.errors import BY_STATUS, CrossrankError, InvalidRequest, Overloaded, Unavailable, UnknownModel
-from crossrank.results import RankedDocument, ranked
+from crossrank.reranker import (
+    LongDocumentStrategy,
+    RankOptions,
+    ScoreKind,
+    check_pairs,
+    check_rank,
+    check_text,
+)
+from crossrank.results import RankedDocument, ranked_document
 from crossrank.v1 import ranker_pb2
 
 # `predict` takes any number of pairs; a server takes a limited number in one call.
 _PAIRS_PER_CALL = 500
 _THUMBS = {"up": ranker_pb2.THUMB_UP, "down": ranker_pb2.THUMB_DOWN}
+_KINDS: dict[ScoreKind | None, ranker_pb2.ScoreKind.ValueType] = {
+    None: ranker_pb2.SCORE_KIND_UNSPECIFIED,
+    "logit": ranker_pb2.SCORE_KIND_LOGIT,
+    "probability": ranker_pb2.SCORE_KIND_PROBABILITY,
+}
+_STRATEGIES: dict[LongDocumentStrategy, ranker_pb2.LongDocumentStrategy.ValueType] = {
+    "truncate": ranker_pb2.LONG_DOCUMENT_STRATEGY_TRUNCATE,
+    "chunk": ranker_pb2.LONG_DOCUMENT_STRATEGY_CHUNK,
+}
 _STATUSES = {status.value[0]: status.name for status in grpc.StatusCode}
+_Outcome: TypeAlias = tuple[int, list[RankedDocument] | CrossrankError]
 
 
 def rank_request(
     model: str,
     query: str,
     documents: Sequence[str],
-    top_n: int | None,
+    options: RankOptions,
     ids: Sequence[str] | None = None,
     request_id: str = "",
 ) -> ranker_pb2.RankRequest:
-    """The message of `rank`.
+    """The message of `rank`. The texts of the results come from the caller's documents, not over the wire.
 
     Raises:
-        InvalidRequest: a text is no valid Unicode, top_n is below 1, or there is not one id for each document.
+        InvalidRequest: a text is empty or not valid Unicode, or there is not one id for each document.
     """
-    if top_n is not None and top_n < 1:
-        raise InvalidRequest(f"top_n: {top_n} is below 1")
-    if ids is not None and len(ids) != len(documents):
-        raise InvalidRequest(f"ids: {len(ids)} for {len(documents)} documents")
+    check_rank(query, documents, ids)
+    check_text("request_id", request_id)
     return ranker_pb2.RankRequest(
         model=model,
-        query=_checked("query", query),
+        query=query,
         documents=[
-            ranker_pb2.Document(
-                id=_checked(f"ids[{index}]", ids[index]) if ids is not None else "",
-                text=_checked(f"documents[{index}]", text),
-            )
-            for index, text in enumerate(documents)
+            ranker_pb2.Document(id="" if ids is None else ids[index], text=text) for index, text in enumerate(documents)
         ],
-        top_n=top_n or 0,
-        request_id=_checked("request_id", request_id),
+        top_n=options.top_k or 0,
+        score_kind=_KINDS[options.score_kind],
+        max_length=options.max_length or 0,
+        long_document_strategy=_STRATEGIES[options.long_documents],
+        request_id=request_id,
     )
 
 
-def score_requests(model: str, pairs: Sequence[tuple[str, str]]) -> Iterator[ranker_pb2.ScoreRequest]:
+def score_requests(
+    model: str, pairs: Sequence[tuple[str, str]], options: RankOptions
+) -> Iterator[ranker_pb2.ScoreRequest]:
     """The messages of `predict`.
 
     Raises:
-        InvalidRequest: a text is no valid Unicode.
+        InvalidRequest: a query is empty, or a text is not valid Unicode.
     """
+    check_pairs(pairs)
     for start in range(0, len(pairs), _PAIRS_PER_CALL):
         yield ranker_pb2.ScoreRequest(
             model=model,
             pairs=[
-                ranker_pb2.Pair(
-                    query=_checked(f"pairs[{start + offset}].query", query),
-                    document=_checked(f"pairs[{start + offset}].document", document),
-                )
-                for offset, (query, document) in enumerate(pairs[start : start + _PAIRS_PER_CALL])
+                ranker_pb2.Pair(query=query, document=document)
+                for query, document in pairs[start : start + _PAIRS_PER_CALL]
             ],
+            score_kind=_KINDS[options.score_kind],
+            max_length=options.max_length or 0,
+            long_document_strategy=_STRATEGIES[options.long_documents],
         )
 
 
@@ -77,7 +96,7 @@ def feedback_request(
     """The message of `record_feedback`.
 
     Raises:
-        InvalidRequest: not exactly one of thumb, stars and click is given, one is out of range, or a text is no valid
+        InvalidRequest: not exactly one of thumb, stars and click is given, one is out of range, or a text is not valid
             Unicode.
     """
     if (thumb is not None) + (stars is not None) + bool(click) != 1:
@@ -86,11 +105,9 @@ def feedback_request(
         raise InvalidRequest(f"thumb: {thumb!r} is neither 'up' nor 'down'")
     if stars is not None and stars not in range(1, 6):
         raise InvalidRequest(f"stars: {stars} is not between 1 and 5")
-    request = ranker_pb2.RecordFeedbackRequest(
-        request_id=_checked("request_id", request_id),
-        document_id=_checked("document_id", document_id),
-        comment=_checked("comment", comment),
-    )
+    for field, text in (("request_id", request_id), ("document_id", document_id), ("comment", comment)):
+        check_text(field, text)
+    request = ranker_pb2.RecordFeedbackRequest(request_id=request_id, document_id=document_id, comment=comment)
     if thumb is not None:
         request.thumb = _THUMBS[thumb]
     elif stars is not None:
@@ -100,64 +117,80 @@ def feedback_request(
     return request
 
 
-def stream_requests(
-    model: str, queries: Sequence[tuple[str, Sequence[str]]], top_n: int | None
-) -> list[ranker_pb2.RankStreamRequest]:
-    """The messages of `rank_many`; the request_id of each is its place.
+class RankStream:
+    """The queries of one `rank_many`; the request_id of each on the wire is its index.
 
-    Raises:
-        InvalidRequest: a text is no valid Unicode, or top_n is below 1.
+    Attributes:
+        answered: outcomes that need no server: queries without documents, and invalid ones.
+        requests: messages of the others.
     """
-    requests = []
-    for place, (query, documents) in enumerate(queries):
-        request = rank_request(model, query, documents, top_n)
-        request.request_id = str(place)
-        requests.append(ranker_pb2.RankStreamRequest(request=request))
-    return requests
 
+    def __init__(self, model: str, queries: Sequence[tuple[str, Sequence[str]]], options: RankOptions) -> None:
+        self._queries, self._options = queries, options
+        self.answered: list[_Outcome] = []
+        self.requests: list[ranker_pb2.RankStreamRequest] = []
+        for index, (query, documents) in enumerate(queries):
+            try:
+                request = rank_request(model, query, documents, options, request_id=str(index))
+            except InvalidRequest as error:
+                self.answered.append((index, error))
+                continue
+            if documents:
+                self.requests.append(ranker_pb2.RankStreamRequest(request=request))
+            else:
+                self.answered.append((index, []))
 
-def stream_outcome(
-    reply: ranker_pb2.RankStreamResponse, queries: Sequence[tuple[str, Sequence[str]]], return_documents: bool
-) -> tuple[int, list[RankedDocument] | CrossrankError]:
-    """The place of a query, and its ranking or why there is none."""
-    if reply.HasField("error"):
+    def outcome(self, reply: ranker_pb2.RankStreamResponse) -> _Outcome:
+        """The index of a query, and its ranking or the error that took its place.
+
+        Raises:
+            CrossrankError: the reply holds neither: a newer server has another outcome.
+        """
+        outcome = reply.WhichOneof("outcome")
+        if outcome is None:
+            raise CrossrankError("the server sent an outcome that this client does not know; update crossrank")
+        if outcome == "response":
+            index = int(reply.response.request_id)
+            return index, ranking(reply.response, self._queries[index][1], None, self._options)
         error = reply.error
         kind = BY_STATUS.get(_STATUSES.get(error.code, ""), CrossrankError)
-        if kind is Overloaded and error.HasField("retry_after"):
-            return int(error.request_id), Overloaded(error.message, error.retry_after.ToNanoseconds() / 1e9)
-        return int(error.request_id), kind(error.message)
-    place = int(reply.response.request_id)
-    return place, ranking(reply.response, queries[place][1], return_documents)
-
-
-def _checked(field: str, text: str) -> str:
-    """The text, which must be encodable: protobuf carries UTF-8 and nothing else."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InvalidRequest(f"{field}: holds a lone surrogate, which UTF-8 cannot carry") from None
-    return text
+        retry_after = error.retry_after.ToNanoseconds() / 1e9 if error.HasField("retry_after") else None
+        return int(error.request_id), _typed(kind, error.message, retry_after)
 
 
 def ranking(
-    response: ranker_pb2.RankResponse, documents: Sequence[str], return_documents: bool
+    response: ranker_pb2.RankResponse, documents: Sequence[str], ids: Sequence[str] | None, options: RankOptions
 ) -> list[RankedDocument]:
     """What `rank` returns."""
+    texts = documents if options.return_documents else None
     return [
-        ranked(result.index, result.score, documents, return_documents=return_documents) for result in response.results
+        ranked_document(
+            result.index,
+            result.score,
+            (result.chunk.start, result.chunk.end) if result.HasField("chunk") else None,
+            ids,
+            texts,
+        )
+        for result in response.results
     ]
 
 
-def raise_typed(error: grpc.RpcError, target: str, *, not_found: type[CrossrankError] = UnknownModel) -> NoReturn:
+@contextmanager
+def typed_errors(target: str, *, not_found: type[CrossrankError] = UnknownModel) -> Iterator[None]:
     """Raises the error of `crossrank.errors` for a gRPC status; `not_found` is the one for NOT_FOUND."""
-    status, message = error.code(), error.details() or ""
-    kind = not_found if status is grpc.StatusCode.NOT_FOUND else BY_STATUS.get(status.name, CrossrankError)
-    if status is grpc.StatusCode.UNIMPLEMENTED:
-        message = f"{target} does not offer this call; feedback needs a server with --feedback"
-    if kind is Unavailable:
-        message = f"{target} does not answer: {message}"
-    if kind is Overloaded:
+    try:
+        yield
+    except grpc.RpcError as error:
+        status, message = error.code(), error.details() or ""
+        kind = not_found if status is grpc.StatusCode.NOT_FOUND else BY_STATUS.get(status.name, CrossrankError)
+        if status is grpc.StatusCode.UNIMPLEMENTED:
+            message = f"{target} does not offer this call; feedback needs a server with --feedback"
+        if kind is Unavailable:
+            message = f"{target} does not answer: {message}"
         trailing = cast("Iterable[tuple[str, str]]", error.trailing_metadata() or ())
         pushback = [int(value) for key, value in trailing if key == "grpc-retry-pushback-ms"]
-        raise Overloaded(message, pushback[0] / 1000 if pushback else None) from error
-    raise kind(message) from error
+        raise _typed(kind, message, pushback[0] / 1000 if pushback else None) from error
+
+
+def _typed(kind: type[CrossrankError], message: str, retry_after: float | None) -> CrossrankError:
+    return Overloaded(message, retry_after) if kind is Overloaded else kind(message)

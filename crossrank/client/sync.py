@@ -1,4 +1,6 @@
-from collections.abc import Generator, Sequence
+"""The client with blocking calls; see `crossrank.client`."""
+
+from collections.abc import Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self
 
@@ -6,36 +8,53 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from crossrank.client.aio import AsyncRankClient
-from crossrank.client.channel import DEFAULT_TARGET, OPTIONS, TIMEOUT
+from crossrank.client.channel import DEFAULT_TARGET, TIMEOUT, options_of, uri_of
 from crossrank.client.messages import (
+    RankStream,
     feedback_request,
-    raise_typed,
     rank_request,
     ranking,
     score_requests,
-    stream_outcome,
-    stream_requests,
+    typed_errors,
 )
 from crossrank.errors import CrossrankError, FeedbackTargetNotFound
+from crossrank.reranker import LongDocumentStrategy, RankOptions, ScoreKind
 from crossrank.results import RankedDocument
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 
-__all__ = ["DEFAULT_TARGET", "AsyncRankClient", "RankClient", "RankedDocument"]
-
 
 class RankClient:
-    """Calls a server; safe to share between threads.
+    """A `Reranker` on a server, or on several that take turns; safe to share between threads.
 
     Args:
-        target: "host:port".
+        target: "host:port", "[ipv6]:port", "unix:path", "dns:///name:port" for all addresses of a name, or a list of
+            "ip:port".
         model: "name" or "name@version"; the server's default by default.
         timeout: seconds that a request may take, retries included; `predict` sends one for every 500 pairs.
+        credentials: of a TLS channel, as `grpc.ssl_channel_credentials()` makes them; nothing is encrypted by default.
+        metadata: sent with every call, such as {"authorization": "Bearer …"}; the keys are in lower case.
+
+    Raises:
+        UsageError: the target is not an address.
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET, *, model: str = "", timeout: float = TIMEOUT) -> None:
-        self._target, self._model, self._timeout = target, model, timeout
-        self._channel = grpc.insecure_channel(target, options=OPTIONS)
+    def __init__(
+        self,
+        target: str | Sequence[str] = DEFAULT_TARGET,
+        *,
+        model: str = "",
+        timeout: float = TIMEOUT,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        self._target, self._model, self._timeout = uri_of(target), model, timeout
+        self._metadata = tuple((metadata or {}).items())
+        options = options_of(self._target)
+        self._channel = (
+            grpc.insecure_channel(self._target, options)
+            if credentials is None
+            else grpc.secure_channel(self._target, credentials, options)
+        )
         self._stub = ranker_pb2_grpc.RankServiceStub(self._channel)
         self._feedback = ranker_pb2_grpc.FeedbackServiceStub(self._channel)
 
@@ -44,84 +63,70 @@ class RankClient:
         query: str,
         documents: Sequence[str],
         *,
-        top_n: int | None = None,
-        return_documents: bool = False,
         ids: Sequence[str] | None = None,
+        top_k: int | None = None,
+        score_kind: ScoreKind | None = None,
+        max_length: int | None = None,
+        long_documents: LongDocumentStrategy = "truncate",
+        return_documents: bool = False,
         request_id: str = "",
     ) -> list[RankedDocument]:
-        """Orders documents by relevance to a query, best first.
-
-        Args:
-            query: not empty.
-            documents: at least one.
-            top_n: how many results; all by default.
-            return_documents: whether results hold their text.
-            ids: of the documents, by which feedback names them; none by default.
-            request_id: by which feedback names this answer; a new one for each.
-
-        Raises:
-            CrossrankError: one of `crossrank.errors`; InvalidRequest (a ValueError) for text that is not valid Unicode.
-        """
-        request = rank_request(self._model, query, documents, top_n, ids, request_id)
-        response = self.call_rank(request)
-        return ranking(response, documents, return_documents)
+        """As `Reranker.rank`; feedback names the answer by its `request_id` and a document by its id."""
+        options = RankOptions(top_k, score_kind, max_length, long_documents, return_documents)
+        request = rank_request(self._model, query, documents, options, ids, request_id)
+        return ranking(self.call_rank(request), documents, ids, options) if documents else []
 
     def rank_many(
         self,
         queries: Sequence[tuple[str, Sequence[str]]],
         *,
-        top_n: int | None = None,
+        top_k: int | None = None,
+        score_kind: ScoreKind | None = None,
+        max_length: int | None = None,
+        long_documents: LongDocumentStrategy = "truncate",
         return_documents: bool = False,
     ) -> Generator[tuple[int, list[RankedDocument] | CrossrankError]]:
-        """Ranks many queries on one stream, each answered when it is ready.
-
-        Args:
-            queries: (query, documents) of each.
-            top_n: how many results of each; all by default.
-            return_documents: whether results hold their text.
-
-        Yields:
-            The place of a query in `queries`, and what `rank` returns for it or the error that it would raise: a
-            fault of one leaves the others.
+        """As `Reranker.rank_many`, over one stream.
 
         Raises:
             CrossrankError: as `rank`, for the stream as a whole; it has `timeout` seconds for each query.
         """
-        requests = stream_requests(self._model, queries, top_n)
-        try:
+        options = RankOptions(top_k, score_kind, max_length, long_documents, return_documents)
+        stream = RankStream(self._model, queries, options)
+        yield from stream.answered
+        if not stream.requests:
+            return
+        timeout = self._timeout * len(stream.requests)
+        with typed_errors(self._target):
             # gRPC cancels a stream that nobody holds any more; grpc.aio does not.
-            for reply in self._stub.RankStream(iter(requests), timeout=self._timeout * max(1, len(requests))):
-                yield stream_outcome(reply, queries, return_documents)
-        except grpc.RpcError as error:
-            raise_typed(error, self._target)
+            for reply in self._stub.RankStream(iter(stream.requests), timeout=timeout, metadata=self._metadata):
+                yield stream.outcome(reply)
 
-    def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        """Scores (query, document) pairs.
-
-        Returns:
-            float32, shape [len(pairs)]: the ranker's own kind of score.
-
-        Raises:
-            CrossrankError: as `rank`.
-        """
+    def predict(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        score_kind: ScoreKind | None = None,
+        max_length: int | None = None,
+        long_documents: LongDocumentStrategy = "truncate",
+    ) -> NDArray[np.float32]:
+        """As `Reranker.predict`."""
+        options = RankOptions(score_kind=score_kind, max_length=max_length, long_documents=long_documents)
         scores: list[float] = []
-        for request in score_requests(self._model, pairs):
-            try:
-                scores.extend(self._stub.Score(request, timeout=self._timeout).scores)
-            except grpc.RpcError as error:
-                raise_typed(error, self._target)
+        with typed_errors(self._target):
+            for request in score_requests(self._model, pairs, options):
+                reply = self._stub.Score(request, timeout=self._timeout, metadata=self._metadata)
+                scores.extend(reply.scores)
         return np.array(scores, dtype=np.float32)
 
     def call_rank(self, request: ranker_pb2.RankRequest) -> ranker_pb2.RankResponse:
-        """The call itself, for requests with more than `rank` offers and replies with usage and timings.
+        """The call itself, for replies with model, version, usage and timings.
 
         Raises:
             CrossrankError: as `rank`.
         """
-        try:
-            return self._stub.Rank(request, timeout=self._timeout)
-        except grpc.RpcError as error:
-            raise_typed(error, self._target)
+        with typed_errors(self._target):
+            return self._stub.Rank(request, timeout=self._timeout, metadata=self._metadata)
 
     def models(self) -> list[ranker_pb2.Model]:
         """The models of the server, the default one first.
@@ -129,10 +134,9 @@ class RankClient:
         Raises:
             CrossrankError: as `rank`.
         """
-        try:
-            return list(self._stub.ListModels(ranker_pb2.ListModelsRequest(), timeout=self._timeout).models)
-        except grpc.RpcError as error:
-            raise_typed(error, self._target)
+        request = ranker_pb2.ListModelsRequest()
+        with typed_errors(self._target):
+            return list(self._stub.ListModels(request, timeout=self._timeout, metadata=self._metadata).models)
 
     def record_feedback(
         self,
@@ -162,10 +166,9 @@ class RankClient:
                 the document was not in it; InvalidRequest where not exactly one of thumb, stars and click is given.
         """
         request = feedback_request(request_id, document_id, thumb, stars, click, comment)
-        try:
-            return self._feedback.RecordFeedback(request, timeout=self._timeout).feedback_id
-        except grpc.RpcError as error:
-            raise_typed(error, self._target, not_found=FeedbackTargetNotFound)
+        with typed_errors(self._target, not_found=FeedbackTargetNotFound):
+            reply = self._feedback.RecordFeedback(request, timeout=self._timeout, metadata=self._metadata)
+            return reply.feedback_id
 
     def close(self) -> None:
         """Closes the channel."""

@@ -51,7 +51,7 @@ def evaluate_model(
     step(f"order them with {model}")
     if is_ranker:
         with Scorer.open(model, variant=variant) as scorer:
-            scores = score_candidates(judged, candidates, partial(scorer.predict, kind="logit"))
+            scores = score_candidates(judged, candidates, partial(scorer.predict, score_kind="logit"))
     else:
         opened = open_cross_encoder(model)
         scores = score_candidates(judged, candidates, partial(predict, opened))

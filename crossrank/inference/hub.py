@@ -7,15 +7,6 @@ import os
 import re
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-
 from crossrank.errors import UsageError
 
 # What answers where no ranker is named.
@@ -36,22 +27,35 @@ def token_of_environment() -> str | bool:
     return os.environ.get("HF_TOKEN") or False
 
 
-def locate_ranker(name: str | Path) -> Path:
+def locate_ranker(name: str | Path | None) -> Path:
     """The directory of a ranker that is given as a path, or as a Hugging Face id with an optional revision.
 
     A token for a private repository comes from the environment (HF_TOKEN) alone; HF_ENDPOINT, HF_HOME and
     HF_HUB_OFFLINE are read from there too.
 
     Args:
-        name: "directory", "organisation/model" or "organisation/model@revision". What exists as a path is one.
+        name: "directory", "organisation/model" or "organisation/model@revision". What exists as a path is one. None
+            stands for the default ranker.
 
     Raises:
         UsageError: the hub has no such repository or revision, does not let us in, or cannot be reached.
     """
+    if name is None:
+        return DEFAULT_RANKER
     path = Path(name)
     matched = _ID.fullmatch(str(name))
-    if matched is None or path.exists() or path.is_absolute():
+    if matched is None or isinstance(name, Path) or path.exists():
         return path
+    # Slow to import, and seldom needed.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
     repository, revision = matched["repository"], matched["revision"]
     try:
         return Path(

@@ -1,7 +1,8 @@
 """The one Scorer: tokenise, plan, run, activate. The server, the exporter and `rank --ranker` all rank with it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,14 +13,16 @@ from numpy.typing import NDArray
 from crossrank.errors import CrossrankError, InvalidRanker, UsageError
 from crossrank.inference.batching import BatchPolicy
 from crossrank.inference.golden import golden_mismatch, needs_precise_products, runnable_variants
+from crossrank.inference.hub import locate_ranker
 from crossrank.inference.manifest import Variant
 from crossrank.inference.ranker import Ranker, open_ranker
 from crossrank.inference.scheduler import Scheduler
-from crossrank.inference.scores import ACTIVATIONS, KIND_OF, Activate, ScoreKind, Scores, scores_of
+from crossrank.inference.scores import ACTIVATIONS, KIND_OF, Activate, Scores, scores_of
 from crossrank.inference.session import OnnxSession
-from crossrank.inference.tokenizer import LongDocumentStrategy, PairTokenizer
+from crossrank.inference.tokenizer import PairTokenizer
 from crossrank.machine import usable_cores
-from crossrank.results import RankedDocument, order, ranked
+from crossrank.reranker import LongDocumentStrategy, RankOptions, ScoreKind, check_pairs, check_rank
+from crossrank.results import RankedDocument, order, ranked_document
 
 # On a CPU larger runs fall out of the caches, and padding loses more than company wins.
 _CPU_RULES = BatchPolicy(max_tokens=256)
@@ -28,6 +31,9 @@ _ALONE = BatchPolicy(max_tokens=0)
 _CUDA_RULES = BatchPolicy(max_tokens=16_384, padding=0.1, batching_pays=True)
 # One feeds the GPU while the other's run is on it.
 _CUDA_WORKERS = 2
+# The next queries are tokenised while the workers are busy with these.
+_QUERIES_AT_ONCE = 4
+_DEFAULT_OPTIONS = RankOptions()
 
 
 class Scorer:
@@ -36,10 +42,7 @@ class Scorer:
     Args:
         ranker: an opened ranker.
         variant: one of its variants.
-        device: "cpu" or "cuda".
-        workers: threads that run the model; as many as usable cores by default, and two for CUDA.
-        score_cache: logits that are kept; 0 keeps none.
-        document_cache: tokens of documents that are kept; 0 keeps none.
+        device, workers, score_cache, document_cache: as in `open`.
 
     Attributes:
         tokenizer: turns texts into what the scheduler takes.
@@ -83,7 +86,7 @@ class Scorer:
     @classmethod
     def open(
         cls,
-        directory: Path | str,
+        ranker: Path | str | None = None,
         *,
         variant: str | None = None,
         device: str = "cpu",
@@ -91,10 +94,10 @@ class Scorer:
         score_cache: int = 0,
         document_cache: int = 0,
     ) -> Self:
-        """Opens a ranker's directory, holds it to its manifest, and proves the variant on its golden pairs.
+        """Opens a ranker, checks its files against its manifest, and proves the variant on its golden pairs.
 
         Args:
-            directory: a ranker's directory.
+            ranker: its directory or Hugging Face id; by default the one that comes with crossrank.
             variant: a variant's name, file name or precision. By default the fastest that this machine runs as the
                 exporter's did; what was passed over for a slower one stands in `rejected_variants`.
             device: "cpu" or "cuda".
@@ -105,17 +108,17 @@ class Scorer:
         Raises:
             InvalidRanker: as `crossrank.inference.ranker.open_ranker` raises it; or the variant, or all of them, differ
                 from what their exporter saw.
-            UsageError: there is no such variant, or none for this device.
+            UsageError: there is no such ranker or variant, or none for this device.
         """
-        ranker = open_ranker(Path(directory))
-        choice = runnable_variants(ranker.manifest, device) if variant is None else [ranker.variant(variant)]
+        opened = open_ranker(locate_ranker(ranker))
+        choice = runnable_variants(opened.manifest, device) if variant is None else [opened.variant(variant)]
         if not choice:
-            raise UsageError(f"{ranker.directory.name} has no variant for {device} on this machine; export one for it")
+            raise UsageError(f"{opened.directory.name} has no variant for {device} on this machine; export one for it")
         rejected_variants = []
         for candidate in choice:
             try:
                 scorer = cls(
-                    ranker,
+                    opened,
                     candidate,
                     device=device,
                     workers=workers,
@@ -126,7 +129,7 @@ class Scorer:
                 rejected_variants.append(str(error))
                 continue
             try:
-                wrong = golden_mismatch(ranker.manifest, candidate, *scorer.golden())
+                wrong = golden_mismatch(opened.manifest, candidate, *scorer.golden())
             except CrossrankError as error:  # a graph that loads may still not run here
                 wrong = f"{candidate.file}: {error}"
             if wrong is None:
@@ -134,7 +137,7 @@ class Scorer:
                 return scorer
             scorer.close()
             rejected_variants.append(wrong)
-        raise InvalidRanker(f"{ranker.directory.name}: {'; '.join(rejected_variants)}")
+        raise InvalidRanker(f"{opened.directory.name}: {'; '.join(rejected_variants)}")
 
     def golden(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The logits and the scores of the manifest's golden pairs, each float32 of shape [pairs].
@@ -157,47 +160,79 @@ class Scorer:
             return self.ranker.calibration.apply
         return ACTIVATIONS[kind]
 
-    def score(
+    def score(self, pairs: Sequence[tuple[str, str]], options: RankOptions = _DEFAULT_OPTIONS) -> Scores:
+        """Scores (query, document) pairs and says what that cost; at least one pair, and nothing is checked."""
+        started = time.monotonic()
+        encoded = self.tokenizer.encode(pairs, max_length=options.max_length, strategy=options.long_documents)
+        tokenize = time.monotonic() - started
+        return scores_of(encoded, self.scheduler.submit(encoded), self.activation(options.score_kind), tokenize)
+
+    def predict(
         self,
         pairs: Sequence[tuple[str, str]],
         *,
-        kind: ScoreKind | None = None,
+        score_kind: ScoreKind | None = None,
         max_length: int | None = None,
-        strategy: LongDocumentStrategy = "truncate",
-    ) -> Scores:
-        """Scores (query, document) pairs and says what that cost; at least one pair."""
-        started = time.monotonic()
-        encoded = self.tokenizer.encode(pairs, max_length=max_length, strategy=strategy)
-        tokenize = time.monotonic() - started
-        return scores_of(encoded, self.scheduler.submit(encoded), self.activation(kind), tokenize)
-
-    def predict(self, pairs: Sequence[tuple[str, str]], *, kind: ScoreKind | None = None) -> NDArray[np.float32]:
-        """Scores pairs as sentence-transformers' `CrossEncoder.predict` does.
-
-        Args:
-            pairs: (query, document); may be none.
-            kind: of the scores; the ranker's own by default.
-
-        Returns:
-            float32, shape [len(pairs)].
-        """
-        return self.score(pairs, kind=kind).values if pairs else np.empty(0, dtype=np.float32)
+        long_documents: LongDocumentStrategy = "truncate",
+    ) -> NDArray[np.float32]:
+        """As `Reranker.predict`."""
+        options = RankOptions(score_kind=score_kind, max_length=max_length, long_documents=long_documents)
+        check_pairs(pairs)
+        return self.score(pairs, options).values if pairs else np.empty(0, dtype=np.float32)
 
     def rank(
         self,
         query: str,
         documents: Sequence[str],
         *,
-        top_n: int | None = None,
+        ids: Sequence[str] | None = None,
+        top_k: int | None = None,
+        score_kind: ScoreKind | None = None,
+        max_length: int | None = None,
+        long_documents: LongDocumentStrategy = "truncate",
         return_documents: bool = False,
     ) -> list[RankedDocument]:
-        """Orders documents as sentence-transformers' `CrossEncoder.rank` does, equal logits by their index."""
+        """As `Reranker.rank`."""
+        options = RankOptions(top_k, score_kind, max_length, long_documents, return_documents)
+        return self._rank(query, documents, ids, options)
+
+    def rank_many(
+        self,
+        queries: Sequence[tuple[str, Sequence[str]]],
+        *,
+        top_k: int | None = None,
+        score_kind: ScoreKind | None = None,
+        max_length: int | None = None,
+        long_documents: LongDocumentStrategy = "truncate",
+        return_documents: bool = False,
+    ) -> Iterator[tuple[int, list[RankedDocument] | CrossrankError]]:
+        """As `Reranker.rank_many`."""
+        options = RankOptions(top_k, score_kind, max_length, long_documents, return_documents)
+        with ThreadPoolExecutor(_QUERIES_AT_ONCE) as pool:
+            indices = {
+                pool.submit(self._rank, query, documents, None, options): index
+                for index, (query, documents) in enumerate(queries)
+            }
+            try:
+                for done in as_completed(indices):
+                    try:
+                        yield indices[done], done.result()
+                    except CrossrankError as error:
+                        yield indices[done], error
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _rank(
+        self, query: str, documents: Sequence[str], ids: Sequence[str] | None, options: RankOptions
+    ) -> list[RankedDocument]:
+        check_rank(query, documents, ids)
         if not documents:
             return []
-        scores = self.score([(query, document) for document in documents])
+        scores = self.score([(query, document) for document in documents], options)
+        texts = documents if options.return_documents else None
         return [
-            ranked(index, float(scores.values[index]), documents, return_documents=return_documents)
-            for index in order(scores.logits)[:top_n]
+            ranked_document(index, float(scores.values[index]), scores.spans[index], ids, texts)
+            for index in order(scores.logits)[: options.top_k]
         ]
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,7 @@ from crossrank.errors import CrossrankError
 from crossrank.inference.calls import Call
 from crossrank.inference.manifest import Activation
 from crossrank.inference.tokenizer import TokenizedPair
-
-ScoreKind: TypeAlias = Literal["logit", "probability"]
+from crossrank.reranker import ScoreKind
 
 
 def _identity(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,7 @@ from tokenizers import Encoding, Tokenizer
 
 from crossrank.errors import InvalidRanker, InvalidRequest
 from crossrank.inference.token_cache import DocumentCache
-
-LongDocumentStrategy: TypeAlias = Literal["truncate", "chunk"]
+from crossrank.reranker import LongDocumentStrategy
 
 # More chunks than this are not made of one document: the rest of it is not read, and it counts as truncated.
 _MAX_CHUNKS = 256

@@ -6,10 +6,10 @@ from pathlib import Path
 import structlog
 
 from crossrank.errors import Unavailable, UnknownModel, UsageError
-from crossrank.inference.hub import DEFAULT_RANKER, DEFAULT_SENTENCE, locate_ranker
+from crossrank.inference.hub import DEFAULT_RANKER, DEFAULT_SENTENCE
 from crossrank.inference.scorer import Scorer
-from crossrank.inference.scores import ScoreKind
 from crossrank.machine import usable_cores
+from crossrank.reranker import ScoreKind
 from crossrank.serve.engine import Engine
 from crossrank.serve.settings import ServerSettings
 from crossrank.v1 import ranker_pb2
@@ -40,7 +40,7 @@ class ModelRegistry:
         workers = settings.workers or max(1, usable_cores() // len(named))
         for name, given in named.items():
             scorer = Scorer.open(
-                locate_ranker(given),
+                given,
                 variant=settings.variant,
                 device=settings.device,
                 workers=workers,
@@ -114,7 +114,7 @@ def _named(settings: ServerSettings) -> dict[str, str]:
         named[name] = given
     if not named:
         _log.info(DEFAULT_SENTENCE)
-        named[DEFAULT_RANKER.name] = str(DEFAULT_RANKER)
+        named["default"] = str(DEFAULT_RANKER)
     return named
 
 

@@ -5,8 +5,7 @@ from uuid import uuid4
 
 from crossrank.errors import InvalidRequest
 from crossrank.feedback.schema import Feedback, FeedbackKind
-from crossrank.inference.scores import ScoreKind
-from crossrank.inference.tokenizer import LongDocumentStrategy
+from crossrank.reranker import LongDocumentStrategy, ScoreKind
 from crossrank.serve.settings import ServerSettings
 from crossrank.v1 import ranker_pb2
 

@@ -23,12 +23,12 @@ def test_rank_in_process_and_by_server_agree(ranker: Path, server: str, files: l
     by_server = crossrank("rank", "add two numbers", *files, "--target", server, "--json")
     in_process = crossrank("rank", "add two numbers", *files, "--ranker", str(ranker), "--json")
     results = json.loads(in_process.stdout)
-    assert [entry["document"] for entry in results] == [entry["document"] for entry in json.loads(by_server.stdout)], (
+    assert [entry["id"] for entry in results] == [entry["id"] for entry in json.loads(by_server.stdout)], (
         by_server.stderr
     )
-    assert {entry["document"] for entry in results} == {files[0], "mul", f"{files[1]}:3"}
-    table = crossrank("rank", "add two numbers", *files, "--target", server, "--top-n", "1")
-    assert results[0]["document"].rpartition("/")[2] in table.stdout.replace("\n", "")
+    assert {entry["id"] for entry in results} == {files[0], "mul", f"{files[1]}:3"}
+    table = crossrank("rank", "add two numbers", *files, "--target", server, "--top-k", "1")
+    assert results[0]["id"].rpartition("/")[2] in table.stdout.replace("\n", "")
 
 
 @pytest.mark.parametrize(

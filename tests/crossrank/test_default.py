@@ -48,7 +48,7 @@ def test_rank_takes_it_where_none_is_named(tmp_path: Path) -> None:
     )
     outcome = crossrank("rank", QUERY, str(tmp_path / "documents.jsonl"), "--json")
     assert DEFAULT_SENTENCE in outcome.stderr
-    assert json.loads(outcome.stdout)[0]["document"] == "1"
+    assert json.loads(outcome.stdout)[0]["id"] == "1"
 
 
 def test_serve_takes_it_where_none_is_named() -> None:
@@ -71,7 +71,7 @@ def test_its_weights_come_back_to_be_fine_tuned(tmp_path: Path) -> None:
     judged = read_judged_set(HELDOUT)
     pairs = [(query, text) for query in judged.queries.values() for text in judged.corpus.values()][:60]
     with Scorer.open(DEFAULT_RANKER) as scorer:
-        served = scorer.predict(pairs, kind="logit")
+        served = scorer.predict(pairs, score_kind="logit")
     logits = predict(open_cross_encoder(str(tmp_path / "base")), pairs)
     # Activations that are not rounded move a logit a little, and an order hardly.
     assert np.abs(logits - served).max() < 0.1 * np.ptp(served)

@@ -8,6 +8,7 @@ import pytest
 from crossrank.export.pipeline import ExportOptions, ExportReport, export_ranker
 from crossrank.inference.manifest import Budget, read_manifest
 from crossrank.inference.scorer import Scorer
+from crossrank.reranker import RankOptions
 from tests.tiny_models import tiny_cross_encoder
 
 PAIRS = [
@@ -61,7 +62,7 @@ def test_every_variant_opens_in_optimum(tiny: ExportReport) -> None:
             tiny.directory, subfolder="onnx", file_name=Path(variant.file).name
         )
         with Scorer.open(tiny.directory, variant=variant.name) as scorer:
-            logit = scorer.score(PAIRS[:1], kind="logit").values[0]
+            logit = scorer.score(PAIRS[:1], RankOptions(score_kind="logit")).values[0]
         assert float(model(**batch).logits) == pytest.approx(float(logit), abs=1e-3), variant.name
 
 

@@ -104,7 +104,7 @@ def test_scorer_ranks_like_sentence_transformers(trained: Path, ranker: Path) ->
     documents = ["def add(a, b): return a + b", "def mul(a, b): return a * b", "import os", "return a + b"]
     expected = CrossEncoder(str(trained)).rank("add two numbers", documents, top_k=3, return_documents=True)
     with Scorer.open(ranker, variant="fp32") as scorer:
-        got = scorer.rank("add two numbers", documents, top_n=3, return_documents=True)
+        got = scorer.rank("add two numbers", documents, top_k=3, return_documents=True)
         assert scorer.predict([]).shape == (0,)
     assert [(entry["corpus_id"], entry["text"]) for entry in got] == [
         (entry["corpus_id"], entry["text"]) for entry in expected

@@ -10,6 +10,7 @@ from crossrank.inference.batching import BatchPolicy
 from crossrank.inference.scheduler import Scheduler
 from crossrank.inference.scorer import Scorer
 from crossrank.inference.session import OnnxSession
+from crossrank.reranker import RankOptions
 
 if TYPE_CHECKING:
     from crossrank.export.pipeline import ExportReport
@@ -47,7 +48,7 @@ def test_bound_memory_gives_the_same_logits_and_padding_nearly_the_same(tiny: "E
     """What CUDA uses, on the CPU: bound inputs, and runs of near-equal length."""
     with Scorer.open(tiny.directory, variant="onnx/model.onnx", workers=1) as scorer:
         encoded = scorer.tokenizer.encode(PAIRS)
-        expected = scorer.score(PAIRS, kind="logit").values
+        expected = scorer.score(PAIRS, RankOptions(score_kind="logit")).values
     session = OnnxSession(tiny.directory / "onnx" / "model.onnx")
     session._bind = True
     scheduler = Scheduler(session.run, workers=2, rules=BatchPolicy(max_tokens=512, padding=0.2))

@@ -159,7 +159,7 @@ def test_the_directory_opens_in_sentence_transformers(calibrated: Path) -> None:
 
     opened: Any = CrossEncoder(str(calibrated), backend="onnx", model_kwargs={"file_name": "model.onnx"})
     with Scorer.open(calibrated) as scorer:
-        logits = scorer.predict(PAIRS, kind="logit")
+        logits = scorer.predict(PAIRS, score_kind="logit")
     np.testing.assert_allclose(opened.predict(PAIRS, activation_fn=Identity()), logits, atol=1e-4)
 
 

@@ -1,0 +1,160 @@
+"""The Reranker protocol, which Scorer and RankClient implement, with its options and the checks of its arguments."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossrank.errors import CrossrankError, InvalidRequest
+from crossrank.results import RankedDocument
+
+ScoreKind: TypeAlias = Literal["logit", "probability"]
+LongDocumentStrategy: TypeAlias = Literal["truncate", "chunk"]
+
+
+class Reranker(Protocol):
+    """Ranks documents and scores pairs, in this process or on a server.
+
+    `AsyncRankClient` has the same methods, to be awaited.
+    """
+
+    def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        ids: Sequence[str] | None = None,
+        top_k: int | None = None,
+        score_kind: ScoreKind | None = None,
+        max_length: int | None = None,
+        long_documents: LongDocumentStrategy = "truncate",
+        return_documents: bool = False,
+    ) -> list[RankedDocument]:
+        """Orders documents by relevance to a query, best first; equal logits keep the order of the documents.
+
+        Args:
+            query: must not be empty.
+            documents: may be empty, then so is the result.
+            ids: the caller's names of the documents, one for each; they come back in the results.
+            top_k: number of results; all by default.
+            score_kind: "logit", or "probability" in 0..1; by default what the ranker was trained with.
+            max_length: longest pair in tokens; by default, and at most, the ranker's.
+            long_documents: "truncate" drops what does not fit; "chunk" scores overlapping chunks of a document, takes
+                the best and returns its span.
+            return_documents: whether results hold the text of their documents.
+
+        Raises:
+            InvalidRequest: an argument is invalid; the message begins with its name.
+            CrossrankError: another error of `crossrank.errors`.
+        """
+
+    def rank_many(
+        self,
+        queries: Sequence[tuple[str, Sequence[str]]],
+        *,
+        top_k: int | None = None,
+        score_kind: ScoreKind | None = None,
+        max_length: int | None = None,
+        long_documents: LongDocumentStrategy = "truncate",
+        return_documents: bool = False,
+    ) -> Iterator[tuple[int, list[RankedDocument] | CrossrankError]]:
+        """Ranks many queries, each given with its documents; the options are those of `rank`.
+
+        Yields:
+            The index of a query in `queries`, and what `rank` returns for it or the error that it raises: one failed
+            query leaves the others. Results come as soon as they are ready, in any order.
+
+        Raises:
+            InvalidRequest: an option is invalid.
+        """
+
+    def predict(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        score_kind: ScoreKind | None = None,
+        max_length: int | None = None,
+        long_documents: LongDocumentStrategy = "truncate",
+    ) -> NDArray[np.float32]:
+        """Scores (query, document) pairs, of which there may be none; the options are those of `rank`.
+
+        Returns:
+            float32, shape [len(pairs)].
+
+        Raises:
+            CrossrankError: as `rank`.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class RankOptions:
+    """The options of one call, valid; the names are those of `Reranker.rank`.
+
+    Raises:
+        InvalidRequest: an option is invalid.
+    """
+
+    top_k: int | None = None
+    score_kind: ScoreKind | None = None
+    max_length: int | None = None
+    long_documents: LongDocumentStrategy = "truncate"
+    return_documents: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("top_k", "max_length"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise InvalidRequest(f"{name}: {number} is below 1")
+        if self.score_kind not in (None, *get_args(ScoreKind)):
+            raise InvalidRequest(f"score_kind: {self.score_kind!r} is not one of {', '.join(get_args(ScoreKind))}")
+        strategies = get_args(LongDocumentStrategy)
+        if self.long_documents not in strategies:
+            raise InvalidRequest(f"long_documents: {self.long_documents!r} is not one of {', '.join(strategies)}")
+
+
+def check_rank(query: str, documents: Sequence[str], ids: Sequence[str] | None = None) -> None:
+    """Checks the texts of `Reranker.rank`.
+
+    Raises:
+        InvalidRequest: the query is empty, a text is not valid Unicode, or the ids do not match the documents.
+    """
+    if isinstance(documents, str):
+        raise InvalidRequest("documents: is one string; give a list of strings")
+    check_text("query", query, may_be_empty=False)
+    for index, document in enumerate(documents):
+        check_text(f"documents[{index}]", document)
+    if ids is None:
+        return
+    if len(ids) != len(documents):
+        raise InvalidRequest(f"ids: {len(ids)} for {len(documents)} documents")
+    for index, identifier in enumerate(ids):
+        check_text(f"ids[{index}]", identifier)
+
+
+def check_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    """Checks the texts of `Reranker.predict`.
+
+    Raises:
+        InvalidRequest: a query is empty, or a text is not valid Unicode.
+    """
+    for index, (query, document) in enumerate(pairs):
+        check_text(f"pairs[{index}].query", query, may_be_empty=False)
+        check_text(f"pairs[{index}].document", document)
+
+
+def check_text(field: str, text: str, *, may_be_empty: bool = True) -> None:
+    """Checks one text: tokenizers and protobuf take UTF-8 and nothing else.
+
+    Raises:
+        InvalidRequest: it is not a string, holds a lone surrogate, or is empty where it must not be.
+    """
+    if not isinstance(text, str):
+        raise InvalidRequest(f"{field}: is not a string but {type(text).__name__}")
+    if not may_be_empty and not text.strip():
+        raise InvalidRequest(f"{field}: must not be empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"{field}: holds a lone surrogate, which UTF-8 cannot carry") from None
