@@ -13,7 +13,10 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass
 class Hub:
-    """Repositories by id and revision; those in `private` want the token, those in `datasets` are no models."""
+    """Repositories by id and revision; those in `private` want the token, those in `datasets` are no models.
+
+    `served` and `tokens` say what was sent, and which tokens came with requests.
+    """
 
     repositories: dict[str, dict[str, Path]]
     private: set[str] = field(default_factory=set)
@@ -21,6 +24,7 @@ class Hub:
     token: str = "hf_secret"
     url: str = ""
     served: list[str] = field(default_factory=list)
+    tokens: set[str] = field(default_factory=set)
 
     def commit(self, repository: str, revision: str) -> str:
         """The commit that a revision stands for; commits stand for themselves."""
@@ -58,7 +62,9 @@ def running_hub(hub: Hub) -> Iterator[Hub]:
             kind = (parts[1:] if api else parts)[0]
             parts = parts[2 if api else 1 if kind == "datasets" else 0 :]
             repository, rest = "/".join(parts[:2]), parts[2:]
-            allowed = repository not in hub.private or self.headers.get("Authorization") == f"Bearer {hub.token}"
+            token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+            hub.tokens |= {token} - {""}
+            allowed = repository not in hub.private or token == hub.token
             known = repository in hub.repositories and (repository in hub.datasets) == (kind == "datasets")
             if not (known and allowed):
                 return self._send(401, b"", {"X-Error-Code": "RepoNotFound"}, body)

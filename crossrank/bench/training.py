@@ -15,8 +15,8 @@ from transformers import PrinterCallback
 from crossrank.bench.alternate import ratio
 from crossrank.bench.result import Result, Speed, new_result
 from crossrank.errors import UsageError
-from crossrank.models.cross_encoder import open_base, usable_precision
 from crossrank.train.dataset import TrainingSet, open_training_set, write_training_set
+from crossrank.train.fit.base import open_base, usable_precision
 from crossrank.train.fit.fine_tune import fine_tune
 from crossrank.train.fit.losses import make_loss
 from crossrank.train.recipe import Recipe

@@ -87,7 +87,8 @@ def _choose_dev(out: Path) -> None:
     """Held-out queries with the candidates of BM25 and of the base; no positive is added."""
     from crossrank.data.eval_set import JudgedSet, read_judged_set, write_judged_set
     from crossrank.evaluation.baselines import first_stage
-    from crossrank.models.cross_encoder import PACKAGED_BASE
+    from crossrank.models.bi_encoder import BiEncoder
+    from crossrank.models.packaged import PACKAGED_BASE
 
     if (out / "dev").exists():
         print_step(f"3/6 candidates found already: {out / 'dev'}")
@@ -98,7 +99,7 @@ def _choose_dev(out: Path) -> None:
     queries = {query_id: whole.queries[query_id] for query_id in chosen}
     dev = JudgedSet(queries, whole.corpus, {query_id: whole.qrels[query_id] for query_id in chosen})
     with progress_bars(), Progress(logging.getLogger("crossrank.quickstart"), "find candidates"):
-        candidates = first_stage(dev, PACKAGED_BASE)
+        candidates = first_stage(dev, BiEncoder(PACKAGED_BASE))
     write_judged_set(JudgedSet(dev.queries, dev.corpus, dev.qrels, candidates), out / "dev")
 
 

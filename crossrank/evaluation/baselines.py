@@ -1,44 +1,36 @@
 """Orders of the candidates of a judged set: those that need no training, and a cross-encoder's."""
 
-import logging
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from crossrank.data.bm25 import BM25
 from crossrank.data.eval_set import Candidates, JudgedSet
 from crossrank.data.trec import Ranking, Run, ranking_from_scores
-from crossrank.models.bi_encoder import open_bi_encoder
-from crossrank.progress import Progress
+from crossrank.models.bi_encoder import BiEncoder
 
 _DEPTH = 50
-_CPU_BATCH, _GPU_BATCH = 16, 256
-_BATCHES_AT_ONCE = 8
 _QUERIES_AT_ONCE = 512
 _FUSION_K = 60
 
 COSINE = "base, cosine"
 
-_LOG = logging.getLogger("crossrank.evaluation")
 
 Predict = Callable[[Sequence[tuple[str, str]]], NDArray[np.float32]]
 
 
-def first_stage(judged: JudgedSet, base: str | None, *, depth: int = _DEPTH) -> Candidates:
+def first_stage(judged: JudgedSet, bi_encoder: BiEncoder | None, *, depth: int = _DEPTH) -> Candidates:
     """The candidates of every query: BM25's best and, where there is a bi-encoder, its best; no positive is added.
 
     Args:
         judged: queries and corpus.
-        base: a bi-encoder.
+        bi_encoder: the second source of candidates, if there is one.
         depth: how many each of them gives; both lists are interleaved.
     """
     lists = [BM25(judged.corpus).top(judged.queries, depth)]
-    if base:
-        lists.append(nearest(judged, base, depth))
+    if bi_encoder:
+        lists.append(nearest(judged, bi_encoder, depth))
     candidates: Candidates = {}
     for query_id in judged.queries:
         ranked = [found.get(query_id, []) for found in lists]
@@ -48,29 +40,29 @@ def first_stage(judged: JudgedSet, base: str | None, *, depth: int = _DEPTH) -> 
     return candidates
 
 
-def nearest(judged: JudgedSet, bi_encoder: str, depth: int, max_length: int | None = None) -> Ranking:
+def nearest(judged: JudgedSet, bi_encoder: BiEncoder, depth: int) -> Ranking:
     """The `depth` documents of the corpus that are nearest to each query by a bi-encoder's cosine.
 
     Args:
         judged: queries and corpus.
-        bi_encoder: directory, Hugging Face id, or the packaged base.
+        bi_encoder: embeds queries and documents.
         depth: how many for each query.
-        max_length: tokens of a text that it reads.
     """
-    model = open_bi_encoder(bi_encoder, max_length)
-    documents = model.vectors(list(judged.corpus.values()))
+    documents = bi_encoder.vectors(list(judged.corpus.values()))
     ids = list(judged.corpus)
     query_ids = list(judged.queries)
     ranking: Ranking = {}
     for start in range(0, len(query_ids), _QUERIES_AT_ONCE):
         some = query_ids[start : start + _QUERIES_AT_ONCE]
-        for query_id, scores in zip(some, model.vectors([judged.queries[i] for i in some]) @ documents.T, strict=True):
+        for query_id, scores in zip(
+            some, bi_encoder.vectors([judged.queries[i] for i in some]) @ documents.T, strict=True
+        ):
             near = np.argpartition(-scores, depth)[:depth] if depth < len(ids) else np.arange(len(ids))
             ranking[query_id] = [ids[row] for row in near[np.argsort(-scores[near], kind="stable")]]
     return ranking
 
 
-def untrained_orders(judged: JudgedSet, candidates: Candidates, bi_encoder: str | None) -> dict[str, Ranking]:
+def untrained_orders(judged: JudgedSet, candidates: Candidates, bi_encoder: BiEncoder | None) -> dict[str, Ranking]:
     """The orders that need no training: BM25's, and where there is a bi-encoder its cosine's and both fused."""
     orders = {"BM25": bm25_order(judged, candidates)}
     if bi_encoder:
@@ -90,25 +82,6 @@ def fused(*orders: Ranking) -> Ranking:
     return ranking_from_scores(scores)
 
 
-def predict(model: Any, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-    """The logits of pairs in PyTorch; float32, shape [len(pairs)]."""
-    scores = np.empty(len(pairs), dtype=np.float32)
-    # The longest first, as the model's own predict has them too: a batch is padded to its longest pair.
-    order = np.argsort([-len(query) - len(document) for query, document in pairs], kind="stable")
-    batch = _GPU_BATCH if torch.cuda.is_available() else _CPU_BATCH
-    with Progress(_LOG, "score pairs", total=len(pairs)) as progress:
-        for start in range(0, len(pairs), _BATCHES_AT_ONCE * batch):
-            places = order[start : start + _BATCHES_AT_ONCE * batch]
-            scores[places] = model.predict(
-                [pairs[place] for place in places],
-                batch_size=batch,
-                show_progress_bar=False,
-                activation_fn=nn.Identity(),
-            )
-            progress.advance(len(places))
-    return scores
-
-
 def score_candidates(judged: JudgedSet, candidates: Candidates, predict: Predict) -> Run:
     """A cross-encoder's scores of the candidates of every query."""
     pairs = [
@@ -124,14 +97,13 @@ def bm25_order(judged: JudgedSet, candidates: Candidates) -> Ranking:
     return {query_id: bm25.order(judged.queries[query_id], ids) for query_id, ids in candidates.items()}
 
 
-def cosine_order(judged: JudgedSet, candidates: Candidates, base: str) -> Ranking:
+def cosine_order(judged: JudgedSet, candidates: Candidates, bi_encoder: BiEncoder) -> Ranking:
     """The candidates in the order of a bi-encoder's cosine."""
-    model = open_bi_encoder(base)
     needed = {doc_id: judged.corpus[doc_id] for ids in candidates.values() for doc_id in ids}
     rows = {doc_id: row for row, doc_id in enumerate(needed)}
-    documents = model.vectors(list(needed.values()))
+    documents = bi_encoder.vectors(list(needed.values()))
     asked = [query_id for query_id, ids in candidates.items() if ids]
-    queries = model.vectors([judged.queries[query_id] for query_id in asked])
+    queries = bi_encoder.vectors([judged.queries[query_id] for query_id in asked])
     return ranking_from_scores(
         {
             query_id: dict(

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from crossrank.data.trec import ranking_from_scores
 from crossrank.errors import UsageError
-from crossrank.evaluation.baselines import first_stage, predict, score_candidates, untrained_orders
+from crossrank.evaluation.baselines import first_stage, score_candidates, untrained_orders
 from crossrank.evaluation.compare import Evaluation, compare_systems
 from crossrank.evaluation.held_out import open_held_out
 from crossrank.inference.manifest import MANIFEST_PATH
 from crossrank.inference.scorer import Scorer
-from crossrank.models.cross_encoder import is_bi_encoder, open_cross_encoder
+from crossrank.models.bi_encoder import BiEncoder
+from crossrank.models.cross_encoder import open_cross_encoder, predict
+from crossrank.models.location import is_bi_encoder
 from crossrank.train.report.write import METRICS_FILE
 
 
@@ -42,19 +44,18 @@ def evaluate_model(
     is_ranker = (Path(model) / MANIFEST_PATH).is_file()
     if variant is not None and not is_ranker:
         raise UsageError(f"--variant {variant}: {model} is no ranker, so it has no variants; export it first")
-    if not is_ranker and is_bi_encoder(model):
-        raise UsageError(f"{model} is no cross-encoder: it has no head for a score; train one from it first")
-    bi_encoder = _recorded_bi_encoder(Path(model)) if base is None else base if is_bi_encoder(base) else None
+    opened = None if is_ranker else open_cross_encoder(model)
+    name = _recorded_bi_encoder(Path(model)) if base is None else base if is_bi_encoder(base) else None
+    bi_encoder = BiEncoder(name) if name else None
     step("find and order the candidates without the model")
     candidates = held_out.candidates or judged.candidates or first_stage(judged, bi_encoder)
     before = untrained_orders(judged, candidates, bi_encoder)
     step(f"order them with {model}")
-    if is_ranker:
+    if opened:
+        scores = score_candidates(judged, candidates, partial(predict, opened))
+    else:
         with Scorer.open(model, variant=variant) as scorer:
             scores = score_candidates(judged, candidates, partial(scorer.predict, score_kind="logit"))
-    else:
-        opened = open_cross_encoder(model)
-        scores = score_candidates(judged, candidates, partial(predict, opened))
     return compare_systems(judged, {Path(model).name: ranking_from_scores(scores), **before}, candidates)
 
 

@@ -16,9 +16,11 @@ from crossrank.data.examples import Example, grouped, read_examples
 from crossrank.data.files import write_json
 from crossrank.data.trec import Ranking, Run, ranking_from_scores
 from crossrank.errors import UsageError
-from crossrank.evaluation.baselines import COSINE, first_stage, predict, score_candidates, untrained_orders
+from crossrank.evaluation.baselines import COSINE, first_stage, score_candidates, untrained_orders
 from crossrank.evaluation.compare import Evaluation, compare_systems
-from crossrank.models.cross_encoder import is_bi_encoder
+from crossrank.models.bi_encoder import BiEncoder
+from crossrank.models.cross_encoder import predict
+from crossrank.models.location import is_bi_encoder
 from crossrank.train.recipe import Recipe
 from crossrank.train.teacher import Teacher
 
@@ -70,7 +72,7 @@ class HeldOut:
             told = json.loads(kept.read_text(encoding="utf-8"))
             self.candidates, self.orders, self.untuned = told["candidates"], told["orders"], told["untuned"]
             return
-        bi_encoder = recipe.base if is_bi_encoder(recipe.base) else None
+        bi_encoder = BiEncoder(recipe.base) if is_bi_encoder(recipe.base) else None
         self.candidates = self.candidates or self.judged.candidates or first_stage(self.judged, bi_encoder)
         self.orders = untrained_orders(self.judged, self.candidates, bi_encoder)
         if not bi_encoder:

@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
-from sentence_transformers import CrossEncoder
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from crossrank.atomic import replace_directory
 from crossrank.errors import UsageError
 from crossrank.export.encoder import MATRICES, Array
 from crossrank.inference.ranker import open_ranker
+from crossrank.models.cross_encoder import open_cross_encoder
 
 # Graphs of `crossrank.export.prune`, the exact one first.
 _READABLE = ("model_pruned", "model_qint8_per_token")
@@ -66,7 +66,7 @@ def write_cross_encoder(ranker: Path, out: Path, *, force: bool = False) -> floa
                 shutil.copy(file, directory / file.name)
         model = read_back(opened.directory / variant.file, opened.directory)
         model.save_pretrained(directory, safe_serialization=True)
-        encoder = CrossEncoder(str(directory), device="cpu", trust_remote_code=False)
+        encoder = open_cross_encoder(str(directory), device="cpu")
         pairs = [(pair.query, pair.document) for pair in opened.manifest.golden_pairs]
         logits = encoder.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
     return float(np.abs(logits - [golden.logit for golden in variant.golden]).max())

@@ -15,14 +15,16 @@ from crossrank.errors import CrossrankError
 from crossrank.export.golden_pairs import golden_pairs
 from crossrank.export.presets import Calibration, convert
 from crossrank.export.reference import ReferenceList, pairs_of, reference_sets, standard_library
-from crossrank.export.source import activation_of, calibration_of, describe, open_cross_encoder, write_files
+from crossrank.export.source import describe, write_files
 from crossrank.export.trials import Trial, Trials
 from crossrank.export.variants import Materials, file_name, resolve
-from crossrank.inference.calibration import write_calibration
-from crossrank.inference.manifest import MANIFEST_PATH, Budget, Manifest, Variant, WeightsSource, sha256_of
+from crossrank.inference.calibration import read_calibration, write_calibration
+from crossrank.inference.manifest import MANIFEST_PATH, Activation, Budget, Manifest, Variant, WeightsSource, sha256_of
 from crossrank.inference.session import installed_wheels, require_onnxruntime
 from crossrank.inference.tokenizer import PairTokenizer
 from crossrank.machine import instruction_set
+from crossrank.models.cross_encoder import activation_of, open_cross_encoder
+from crossrank.models.location import locate_model
 
 _TOOLS = ("crossrank", "torch", "transformers", "sentence-transformers", "optimum-onnx", "onnx")
 # Documents of a held-back list: enough for an order, few enough to score a graph in seconds.
@@ -111,9 +113,11 @@ def export_ranker(
     require_onnxruntime()
     progress("open the cross-encoder")
     sets = reference_sets(options.judgements, options.max_queries)
-    source = open_cross_encoder(model, revision)
-    commit = getattr(source.model.config, "_commit_hash", None) or revision
-    probability = calibration_of(model, commit)
+    location = locate_model(model, revision)
+    commit = revision if location == Path(model) else location.name
+    source = open_cross_encoder(model, revision=commit, device="cpu")
+    activation = activation_of(source)
+    probability = read_calibration(location)
     names = resolve(options.variants, source)
     held_back = _held_back([entry for judged in sets for entry in judged.held_back])
     with replace_directory(out, force=force) as directory:
@@ -127,7 +131,7 @@ def export_ranker(
         progress("convert to ONNX")
         (directory / "onnx").mkdir()
         convert(source.model, directory / file_name("fp32"), options.opset)
-        manifest = _manifest(source, describe(model, commit, weights_sha256), directory)
+        manifest = _manifest(source, activation, describe(model, commit, weights_sha256), directory)
         trials = Trials(
             directory=directory,
             manifest=manifest,
@@ -183,14 +187,14 @@ def _batches(source: Any, pairs: Sequence[tuple[str, str]]) -> list[dict[str, An
     ]
 
 
-def _manifest(source: Any, origin: WeightsSource, directory: Path) -> Manifest:
+def _manifest(source: Any, activation: Activation, origin: WeightsSource, directory: Path) -> Manifest:
     max_length = int(source.max_seq_length)
     return Manifest.model_construct(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         source=origin,
         model_type=source.model.config.model_type,
         max_length=max_length,
-        activation=activation_of(source),
+        activation=activation,
         machine=instruction_set(),
         tools={tool: version(tool) for tool in (*_TOOLS, *installed_wheels())},
         files={},

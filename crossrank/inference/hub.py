@@ -5,9 +5,10 @@ From the hub it is downloaded without pickles and without code, into huggingface
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from crossrank.errors import UsageError
+from crossrank.errors import UsageError, first_line
 
 # What answers where no ranker is named.
 DEFAULT_RANKER = Path(__file__).parent.parent / "default_ranker"
@@ -46,29 +47,50 @@ def locate_ranker(name: str | Path | None) -> Path:
     matched = _ID.fullmatch(str(name))
     if matched is None or isinstance(name, Path) or path.exists():
         return path
+    return download(matched["repository"], matched["revision"], _FILES)
+
+
+def download(repository: str, revision: str | None, files: Sequence[str]) -> Path:
+    """Downloads files of a repository into huggingface_hub's cache; what is there already is not fetched again.
+
+    Args:
+        repository: a Hugging Face id.
+        revision: branch, tag or commit; None: the default branch.
+        files: patterns of what is wanted.
+
+    Returns:
+        A directory whose name is the commit.
+
+    Raises:
+        UsageError: the hub has no such repository or revision, does not let us in, or cannot be reached.
+    """
     # Slow to import, and seldom needed.
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
-    repository, revision = matched["repository"], matched["revision"]
     try:
         return Path(
-            snapshot_download(repository, revision=revision, allow_patterns=list(_FILES), token=token_of_environment())
+            snapshot_download(repository, revision=revision, allow_patterns=list(files), token=token_of_environment())
         )
+    except HFValidationError:
+        raise UsageError(f"{repository} is neither a directory nor an id of the Hugging Face hub") from None
     except GatedRepoError:
-        raise UsageError(f"{repository} is gated on the hub: accept its terms there and set HF_TOKEN") from None
+        raise UsageError(f"{repository} is gated on the hub; accept its terms there and set HF_TOKEN") from None
     except RevisionNotFoundError:
         raise UsageError(f"{repository} has no revision {revision!r} on the hub") from None
     except RepositoryNotFoundError:
         hint = "" if token_of_environment() else "; if it is private, set HF_TOKEN"
-        raise UsageError(f"{name} is neither a directory nor a repository on the hub that we may read{hint}") from None
+        raise UsageError(
+            f"{repository} is neither a directory nor a repository on the hub that we may read{hint}"
+        ) from None
     except LocalEntryNotFoundError:
-        raise UsageError(f"{name} is no directory, and the hub cannot be reached") from None
+        raise UsageError(f"{repository} is no directory, and the hub cannot be reached") from None
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise UsageError(f"{name} cannot be downloaded: {str(error).strip().splitlines()[0][:160]}") from None
+        raise UsageError(f"{repository} cannot be downloaded: {first_line(error)}") from None

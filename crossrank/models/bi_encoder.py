@@ -1,17 +1,18 @@
-"""A bi-encoder that remembers: mining, a teacher and the order by cosine ask for the vectors of the same texts."""
+"""A bi-encoder that keeps its vectors: mining, a teacher and the cosine baseline ask for those of the same texts."""
 
 import hashlib
 import logging
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
 from cachetools import LRUCache
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 
-from crossrank.models.cross_encoder import locate_base
+from crossrank.errors import UsageError, first_line
+from crossrank.models.location import locate_model
 from crossrank.progress import Progress
 
 # 200 MB of vectors of 384 numbers; the longest-unused go first.
@@ -23,13 +24,28 @@ _LOG = logging.getLogger("crossrank.models")
 
 
 class BiEncoder:
-    """Unit vectors of texts, computed or remembered."""
+    """Unit vectors of texts, computed once."""
 
-    def __init__(self, name: str, max_length: int | None) -> None:
-        """Opens a model; see `open_bi_encoder`."""
-        self._model = SentenceTransformer(
-            locate_base(name), trust_remote_code=False, model_kwargs={"use_safetensors": True}
-        )
+    def __init__(self, name: str, max_length: int | None = None) -> None:
+        """Opens a bi-encoder from safetensors, without remote code.
+
+        Args:
+            name: a directory, a Hugging Face id, or the packaged base.
+            max_length: tokens of a text that it reads, where the model's own limit is not below.
+
+        Raises:
+            UsageError: there is no such model, or it has no usable weights in safetensors.
+        """
+        directory = locate_model(name)
+        try:
+            self._model = SentenceTransformer(
+                str(directory),
+                trust_remote_code=False,
+                local_files_only=True,
+                model_kwargs={"use_safetensors": True},
+            )
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            raise UsageError(f"{name} cannot be opened as a bi-encoder: {first_line(error)}") from None
         if max_length:
             self._model.max_seq_length = min(self._model.max_seq_length or max_length, max_length)
         self._known: LRUCache[bytes, NDArray[np.float32]] = LRUCache(_REMEMBERED)
@@ -57,14 +73,3 @@ class BiEncoder:
                     rows[key] = self._known[key] = vector
                 progress.advance(len(some))
         return np.stack([rows[key] for key in keys])
-
-
-@lru_cache(maxsize=2)
-def open_bi_encoder(name: str, max_length: int | None = None) -> BiEncoder:
-    """Opens a bi-encoder, or gives the one that is open.
-
-    Args:
-        name: directory, Hugging Face id, or the packaged base.
-        max_length: tokens of a text that it reads, where the model's own limit is not below.
-    """
-    return BiEncoder(name, max_length)

@@ -9,6 +9,7 @@ from crossrank.data.eval_set import JudgedSet
 from crossrank.data.near_duplicates import is_near_duplicate
 from crossrank.data.trec import Ranking
 from crossrank.evaluation.baselines import Predict, nearest
+from crossrank.models.bi_encoder import BiEncoder
 from crossrank.train.recipe import Negatives
 
 # A scorer that need not find the hardest looks at so many for each one wanted.
@@ -47,7 +48,8 @@ def mine_negatives(
     if wanted.bm25:
         lists.append((BM25(judged.corpus).top(judged.queries, depth), wanted.bm25))
     if wanted.bi_encoder:
-        lists.append((nearest(judged, wanted.bi_encoder_model, depth, max_length), wanted.bi_encoder))
+        bi_encoder = BiEncoder(wanted.bi_encoder_model, max_length)
+        lists.append((nearest(judged, bi_encoder, depth), wanted.bi_encoder))
     if wanted.run:
         lists.append((run or {}, wanted.run))
     everything = list(judged.corpus)

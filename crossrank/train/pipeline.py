@@ -12,15 +12,16 @@ from crossrank.data.errors import JudgementsError
 from crossrank.data.examples import grouped
 from crossrank.data.trec import ranking_from_scores
 from crossrank.errors import UsageError
-from crossrank.evaluation.baselines import predict, score_candidates
+from crossrank.evaluation.baselines import score_candidates
 from crossrank.evaluation.compare import MEASURE
 from crossrank.evaluation.held_out import HeldOut, Measured, from_examples, measure
 from crossrank.evaluation.metrics import evaluate, mean
 from crossrank.evaluation.verdict import judge
 from crossrank.inference.calibration import Calibration
-from crossrank.models.cross_encoder import open_base, usable_precision
+from crossrank.models.cross_encoder import predict
 from crossrank.train.calibration import fit_calibration
 from crossrank.train.dataset import open_training_set
+from crossrank.train.fit.base import open_base, usable_precision
 from crossrank.train.fit.cross_validation import cross_validate
 from crossrank.train.fit.distributed import barrier, is_main_process, world_size
 from crossrank.train.fit.fine_tune import Progress, fine_tune

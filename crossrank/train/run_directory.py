@@ -18,7 +18,7 @@ from typing import Any
 from crossrank.atomic import try_lock
 from crossrank.data.files import write_json
 from crossrank.errors import UsageError
-from crossrank.models.cross_encoder import locate_base, model_digest
+from crossrank.models.location import model_digest
 from crossrank.train.recipe import Recipe
 
 _RUN_FILE = "run.json"
@@ -124,6 +124,6 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
         for file in ([place] if place.is_file() else place.rglob("*"))
     )
     scorers = [each.scorer for each in (data.negatives, *(source.negatives for source in data.train)) if each]
-    models = [model_digest(locate_base(name)) for name in (recipe.base, recipe.distillation.teacher, *scorers) if name]
+    models = [model_digest(name) for name in (recipe.base, recipe.distillation.teacher, *scorers) if name]
     digest = hashlib.sha256(json.dumps([told, files, models]).encode()).hexdigest()
     return {"recipe": recipe.name, "digest": digest, "tools": {tool: version(tool) for tool in _TOOLS}}

@@ -10,8 +10,9 @@ from crossrank.data.eval_set import JudgedSet, is_judged_set, read_judged_set
 from crossrank.data.examples import Example, grouped, read_examples, to_examples
 from crossrank.data.trec import ranking_from_scores, read_run
 from crossrank.errors import UsageError
-from crossrank.evaluation.baselines import Predict, predict
-from crossrank.models.cross_encoder import is_bi_encoder, open_cross_encoder
+from crossrank.evaluation.baselines import Predict
+from crossrank.inference.hub import token_of_environment
+from crossrank.models.cross_encoder import open_cross_encoder, predict
 from crossrank.train.dataset import shape_of
 from crossrank.train.negatives import mine_negatives
 from crossrank.train.recipe import Negatives, Recipe, Source
@@ -89,9 +90,10 @@ def _judged_examples(judged: JudgedSet, source: Source, recipe: Recipe) -> Itera
 def _scorer(wanted: Negatives) -> Predict | None:
     if wanted.scorer is None:
         return None
-    if is_bi_encoder(wanted.scorer):
-        raise UsageError(f"negatives.scorer: {wanted.scorer} is no cross-encoder: it has no head for a score")
-    model = open_cross_encoder(wanted.scorer)
+    try:
+        model = open_cross_encoder(wanted.scorer)
+    except UsageError as error:
+        raise UsageError(f"negatives.scorer: {error}") from None
     return partial(predict, model)
 
 
@@ -105,7 +107,9 @@ def _dataset_records(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
         elif (Path(given) / "dataset_dict.json").is_file():
             records = datasets.load_from_disk(str(Path(given) / source.split))
         else:
-            records = datasets.load_dataset(given, source.name, split=source.split, revision=source.revision)
+            records = datasets.load_dataset(
+                given, source.name, split=source.split, revision=source.revision, token=token_of_environment()
+            )
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise UsageError(f"data.train: the dataset {given} cannot be had: {str(error).splitlines()[0][:160]}") from None
     return ((f"{Path(given).name}:{number}", record) for number, record in enumerate(records, start=1))

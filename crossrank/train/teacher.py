@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from crossrank.data.examples import Example
 from crossrank.errors import UsageError
-from crossrank.evaluation.baselines import Predict, predict
-from crossrank.models.bi_encoder import open_bi_encoder
-from crossrank.models.cross_encoder import is_bi_encoder, locate_base, model_digest, open_cross_encoder
+from crossrank.evaluation.baselines import Predict
+from crossrank.models.bi_encoder import BiEncoder
+from crossrank.models.cross_encoder import open_cross_encoder, predict
+from crossrank.models.location import is_bi_encoder, model_digest
 from crossrank.train.recipe import Distillation
 
 CACHE_FILE = "teacher-scores.sqlite"
@@ -35,10 +36,9 @@ class Teacher:
         """
         if wanted.teacher is None:
             raise ValueError("a teacher needs a name")
-        path = locate_base(wanted.teacher)
         open_scores = _cosine if is_bi_encoder(wanted.teacher) else _logits
         self._score = open_scores(wanted.teacher, max_length)
-        self._model = f"{model_digest(path)}/{max_length}"
+        self._model = f"{model_digest(wanted.teacher)}/{max_length}"
         self._scale, self._label_weight = wanted.scale, wanted.label_weight
         self._path = cache
         try:
@@ -79,12 +79,12 @@ class Teacher:
 
 
 def _logits(name: str, max_length: int) -> Predict:
-    model = open_cross_encoder(locate_base(name), max_length=max_length)
+    model = open_cross_encoder(name, max_length=max_length)
     return partial(predict, model)
 
 
 def _cosine(name: str, max_length: int) -> Predict:
-    model = open_bi_encoder(name, max_length)
+    model = BiEncoder(name, max_length)
 
     def score(pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         queries, documents = (model.vectors(texts) for texts in zip(*pairs, strict=True))

@@ -9,11 +9,10 @@ import pytest
 from crossrank.client import RankClient
 from crossrank.data.eval_set import read_judged_set
 from crossrank.errors import UsageError
-from crossrank.evaluation.baselines import predict
 from crossrank.export.onnx_to_torch import write_cross_encoder
 from crossrank.inference.hub import DEFAULT_RANKER, DEFAULT_SENTENCE
 from crossrank.inference.scorer import Scorer
-from crossrank.models.cross_encoder import open_cross_encoder
+from crossrank.models.cross_encoder import open_cross_encoder, predict
 from tests.conftest import HELDOUT, running_server
 from tests.crossrank.test_cli import crossrank
 

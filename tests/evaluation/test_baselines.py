@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from crossrank.data.eval_set import JudgedSet
 from crossrank.evaluation.baselines import fused, nearest
 from crossrank.models.bi_encoder import BiEncoder
-from crossrank.models.cross_encoder import PACKAGED_BASE
+from crossrank.models.packaged import PACKAGED_BASE
 
 TEXTS = ["read a file", "write a file", "the capital of France", "Paris is in France", "sort a list", "boil an egg"]
 
@@ -26,7 +26,7 @@ def test_an_order_fused_with_itself_is_itself(order: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def bi_encoder() -> BiEncoder:
-    return BiEncoder(PACKAGED_BASE, None)
+    return BiEncoder(PACKAGED_BASE)
 
 
 def test_vectors_are_remembered(bi_encoder: BiEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +53,6 @@ def test_the_nearest_are_those_of_the_highest_cosine(bi_encoder: BiEncoder, dept
     queries = {"files": "how is a file read", "france": "French cities"}
     judged = JudgedSet(queries, {str(number): text for number, text in enumerate(TEXTS)}, {})
     vectors = bi_encoder.vectors(TEXTS)
-    for query_id, ids in nearest(judged, PACKAGED_BASE, depth).items():
+    for query_id, ids in nearest(judged, bi_encoder, depth).items():
         cosines = vectors @ bi_encoder.vectors([queries[query_id]])[0]
         assert ids == [str(row) for row in np.argsort(-cosines)[:depth]]

@@ -13,7 +13,7 @@ import pytest
 from crossrank.export.pipeline import ExportReport
 from crossrank.inference.calibration import Platt, write_calibration
 from crossrank.inference.ranker import open_ranker
-from tests.conftest import calibration_with
+from tests.conftest import HELDOUT, calibration_with
 from tests.hub import Hub, running_hub
 
 
@@ -35,9 +35,12 @@ def hub(tiny: ExportReport, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "us/ratings": {revision: root / revision for revision in ("main", "v1")},
         "us/model": {"main": model, "v1": root / "model"},
         "us/secret": {"main": model},
+        "us/private-ratings": {"main": root / "main"},
         "us/ranker": {"main": root / "ranker", "v1": root / "ranker"},
     }
-    with running_hub(Hub(repositories, private={"us/secret"}, datasets={"us/ratings"})) as running:
+    with running_hub(
+        Hub(repositories, private={"us/secret", "us/private-ratings"}, datasets={"us/ratings", "us/private-ratings"})
+    ) as running:
         yield running
 
 
@@ -91,13 +94,39 @@ def test_a_private_model_needs_the_token_of_the_environment(hub: Hub, tmp_path: 
     (tmp_path / "home" / "token").write_text(hub.token)  # as `hf auth login` leaves it
     refused = crossrank(hub, tmp_path / "home", *arguments)
     assert refused.returncode == 2
-    assert "nor a model that the Hugging Face hub gives us" in refused.stderr.splitlines()[-1]
+    assert "us/secret is neither a directory nor a repository on the hub" in refused.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
     done = crossrank(hub, tmp_path / "home", *arguments, token=hub.token)
     assert done.returncode == 0, done.stderr
     written = "".join(path.read_text(errors="replace") for path in (tmp_path / "out").rglob("*.json"))
     assert hub.token not in written + done.stdout + done.stderr
     assert open_ranker(tmp_path / "out").calibration is None
+
+
+OPENED = {
+    "evaluate": "from crossrank.evaluation.evaluate_model import evaluate_model\n"
+    "evaluate_model('us/secret', Path(sys.argv[1]))",
+    "train": "from crossrank.train.fit.base import open_base\nfrom crossrank.train.recipe import Recipe\n"
+    "open_base(Recipe.model_validate({'name': 'r', 'base': 'us/secret', 'max_length': 32, 'data': {'train': 'x'}}))",
+    "bi-encoder": "from crossrank.models.bi_encoder import BiEncoder\nBiEncoder('us/secret')",
+    "dataset": "from crossrank.train.sources import _dataset_records\nfrom crossrank.train.recipe import Source\n"
+    "next(_dataset_records(Source(dataset='us/private-ratings')))",
+}
+
+
+@pytest.mark.parametrize("what", OPENED)
+def test_the_token_of_a_login_is_never_sent(hub: Hub, tmp_path: Path, what: str) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "token").write_text("hf_of_a_login")
+    hub.tokens.clear()
+    script = f"import sys\nfrom pathlib import Path\n{OPENED[what]}"
+    refused = python(hub, home, "-c", script, str(HELDOUT))
+    assert "UsageError" in refused.stderr.splitlines()[-1]
+    assert hub.tokens == set()
+    done = python(hub, home, "-c", script, str(HELDOUT), token=hub.token)
+    assert done.returncode == 0, done.stderr
+    assert hub.tokens == {hub.token}
 
 
 def test_a_ranker_is_opened_by_id_without_code_and_pickles(hub: Hub, tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ import torch
 from sentence_transformers.cross_encoder.data_collator import CrossEncoderDataCollator
 
 from crossrank.data.examples import Example
-from crossrank.evaluation.baselines import predict
-from crossrank.models.cross_encoder import open_cross_encoder
+from crossrank.models.cross_encoder import open_cross_encoder, predict
 from crossrank.train.dataset import open_training_set, write_training_set
 from crossrank.train.fit.losses import CrossEntropyLoss, make_loss
 from crossrank.train.recipe import Loss, LossName

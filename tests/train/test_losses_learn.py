@@ -10,10 +10,12 @@ import pytest
 from crossrank.data.eval_set import JudgedSet, read_judged_set
 from crossrank.data.mining.code import mine_code
 from crossrank.data.trec import ranking_from_scores
-from crossrank.evaluation.baselines import first_stage, predict, score_candidates
+from crossrank.evaluation.baselines import first_stage, score_candidates
 from crossrank.evaluation.metrics import evaluate, mean
-from crossrank.models.cross_encoder import PACKAGED_BASE, open_base
+from crossrank.models.cross_encoder import predict
+from crossrank.models.packaged import PACKAGED_BASE
 from crossrank.train.dataset import open_training_set, shape_of, write_training_set
+from crossrank.train.fit.base import open_base
 from crossrank.train.fit.fine_tune import fine_tune
 from crossrank.train.recipe import Loss, LossName, Recipe
 from crossrank.train.run_directory import RunDirectory

@@ -8,8 +8,8 @@ from sentence_transformers import SentenceTransformer
 
 from crossrank.data.examples import Example
 from crossrank.errors import UsageError
-from crossrank.evaluation.baselines import predict
-from crossrank.models.cross_encoder import PACKAGED_BASE, locate_base, open_cross_encoder
+from crossrank.models.cross_encoder import open_cross_encoder, predict
+from crossrank.models.packaged import PACKAGED_BASE, packaged_base
 from crossrank.train.recipe import Distillation
 from crossrank.train.teacher import Teacher
 from tests.tiny_models import tiny_cross_encoder
@@ -44,7 +44,7 @@ def test_judgements_correct_the_teacher(cross_encoder: str, tmp_path: Path) -> N
 
 def test_a_bi_encoder_teaches_its_cosine(tmp_path: Path) -> None:
     teacher = Teacher(Distillation(teacher=PACKAGED_BASE), tmp_path / "scores", 32)
-    vectors = SentenceTransformer(locate_base(PACKAGED_BASE)).encode(
+    vectors = SentenceTransformer(str(packaged_base())).encode(
         [text for pair in PAIRS for text in pair], normalize_embeddings=True
     )
     assert labels(teacher) == pytest.approx((vectors[::2] * vectors[1::2]).sum(axis=1).tolist(), abs=1e-5)

@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 
 from crossrank.errors import UsageError
 from crossrank.evaluation.evaluate_model import evaluate_model
-from crossrank.models.cross_encoder import PACKAGED_BASE, locate_base, open_base, open_cross_encoder, set_depth
+from crossrank.models.cross_encoder import open_cross_encoder, set_depth
+from crossrank.models.packaged import PACKAGED_BASE, packaged_base
+from crossrank.train.fit.base import open_base
 from crossrank.train.fit.samplers import LengthGroupedBatchSampler
 from crossrank.train.pipeline import train
 from crossrank.train.recipe import Recipe
@@ -52,9 +54,9 @@ def test_the_packaged_base_gets_a_seeded_fresh_head() -> None:
 
 
 def test_the_packaged_base_must_be_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crossrank.models.cross_encoder._PACKAGED_SHA256", "0" * 64)
-    with pytest.raises(UsageError, match="not the ones that were published"):
-        locate_base(PACKAGED_BASE)
+    monkeypatch.setattr("crossrank.models.packaged._SHA256", "0" * 64)
+    with pytest.raises(UsageError, match="not the published ones"):
+        packaged_base()
 
 
 def test_depth_is_stacked_by_repetition_and_cut_evenly(trained: Path) -> None:

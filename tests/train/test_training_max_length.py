@@ -6,8 +6,8 @@ from pydantic import ValidationError
 from sentence_transformers.cross_encoder import CrossEncoderTrainer
 
 from crossrank.data.examples import Example
-from crossrank.models.cross_encoder import open_base
 from crossrank.train.dataset import open_training_set, write_training_set
+from crossrank.train.fit.base import open_base
 from crossrank.train.fit.fine_tune import fine_tune
 from crossrank.train.recipe import Recipe
 from crossrank.train.run_directory import RunDirectory

@@ -16,10 +16,11 @@ from crossrank.data.files import write_json
 from crossrank.data.near_duplicates import NearDuplicates
 from crossrank.data.trec import Run
 from crossrank.errors import UsageError
-from crossrank.evaluation.baselines import predict, score_candidates
+from crossrank.evaluation.baselines import score_candidates
 from crossrank.evaluation.held_out import HeldOut
-from crossrank.models.cross_encoder import open_base
+from crossrank.models.cross_encoder import predict
 from crossrank.train.dataset import open_training_set, write_training_set
+from crossrank.train.fit.base import open_base
 from crossrank.train.fit.fine_tune import fine_tune
 from crossrank.train.recipe import Recipe
 from crossrank.train.run_directory import RunDirectory

@@ -19,8 +19,8 @@ from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncode
 from transformers import PrinterCallback, TrainerCallback
 
 from crossrank.errors import CrossrankError, UsageError
-from crossrank.models.cross_encoder import Precision, usable_precision
 from crossrank.train.dataset import TrainingSet
+from crossrank.train.fit.base import Precision, usable_precision
 from crossrank.train.fit.losses import make_loss
 from crossrank.train.fit.samplers import LengthGroupedBatchSampler
 from crossrank.train.fit.tokenize_pairs import fast_preprocess

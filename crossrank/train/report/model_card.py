@@ -6,7 +6,7 @@ from typing import Any
 
 from crossrank.evaluation.compare import Evaluation
 from crossrank.evaluation.metrics import MEASURES
-from crossrank.models.cross_encoder import PACKAGED_BASE, PACKAGED_HUB_ID
+from crossrank.models.packaged import PACKAGED_BASE, PACKAGED_HUB_ID
 from crossrank.train.fit.fine_tune import History
 from crossrank.train.recipe import Recipe
 

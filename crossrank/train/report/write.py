@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from crossrank.evaluation.held_out import Measured
 from crossrank.evaluation.verdict import Verdict
 from crossrank.inference.calibration import Calibration, write_calibration
-from crossrank.models.cross_encoder import device_name
 from crossrank.train.dataset import TrainingSet, pairs_of
+from crossrank.train.fit.base import device_name
 from crossrank.train.fit.fine_tune import History
 from crossrank.train.recipe import Recipe
 from crossrank.train.report.model_card import append_results
