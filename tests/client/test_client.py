@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from crossrank.client import AsyncRankClient, RankClient
-from crossrank.errors import DeadlineExceeded, Overloaded, Unavailable, UnknownModel
+from crossrank.errors import CrossrankError, DeadlineExceeded, Overloaded, Unavailable, UnknownModel
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 
 DOCUMENTS = ["def add(a, b): return a + b", "", "import os"]
@@ -135,6 +135,26 @@ def test_a_stream_says_when_to_try_again_and_ends_when_its_client_leaves_it() ->
         assert not endless.left.is_set()
         outcomes.close()
         assert endless.left.wait(10)
+
+
+class Tomorrow(ranker_pb2_grpc.RankServiceServicer):
+    """A server newer than its clients: it has another status code, and then another outcome."""
+
+    def RankStream(  # noqa: N802
+        self, request_iterator: Iterator[ranker_pb2.RankStreamRequest], context: grpc.ServicerContext
+    ) -> Iterator[ranker_pb2.RankStreamResponse]:
+        yield ranker_pb2.RankStreamResponse(error=ranker_pb2.RankStreamError(request_id="0", code=99, message="new"))
+        yield ranker_pb2.RankStreamResponse()
+
+
+def test_what_a_newer_server_sends_is_a_typed_error() -> None:
+    tomorrow = Tomorrow()  # type: ignore[abstract]
+    with serving(tomorrow) as target, RankClient(target) as client:
+        outcomes = client.rank_many([("q", ["d"]), ("q", ["d"])])
+        index, error = next(outcomes)
+        assert (index, type(error), str(error)) == (0, CrossrankError, "new")
+        with pytest.raises(CrossrankError, match="update crossrank"):
+            next(outcomes)
 
 
 def test_a_stream_that_an_async_client_leaves_ends_too() -> None:
