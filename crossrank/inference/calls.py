@@ -1,9 +1,9 @@
-"""A call on its way through the workers, and the pairs that it shares with others."""
+"""Calls on their way through the workers, and the pairs that they share."""
 
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 import numpy as np
@@ -18,9 +18,9 @@ class Call:
 
     Attributes:
         logits: resolves to float32, shape [pairs], or to DeadlineExceeded, Cancelled, Unavailable or whatever the
-            run raised.
-        queued: seconds from submission to the first run.
-        computed: seconds from the first run to the last logit.
+            model raised.
+        queued: seconds from submission to the first batch.
+        computed: seconds from the first batch to the last logit.
         tokens: of all its pairs.
         cache_hits: pairs whose logit was known, or was being computed for another call.
     """
@@ -46,13 +46,13 @@ class Call:
         return self.logits.done()
 
     def start(self) -> None:
-        """A run takes a pair of it."""
+        """Notes that a batch has taken a pair of it."""
         if self._started is None:
             self._started = time.monotonic()
             self.queued = self._started - self._submitted
 
     def set_logit(self, index: int, logit: float) -> None:
-        """One of its pairs has its logit."""
+        """Stores the logit of one of its pairs; the last one resolves `logits`."""
         self._values[index] = logit
         self._missing -= 1
         if not self._missing and not self.done:
@@ -60,19 +60,19 @@ class Call:
             self.logits.set_result(self._values)
 
     def fail(self, error: Exception) -> None:
-        """It will have no logits; nothing happens where it has them or has failed already."""
+        """Resolves `logits` to an error; does nothing where they are resolved already."""
         if not self.done:
             self.logits.set_exception(error)
 
 
 class SharedPair:
-    """A pair to be computed once, for every place of every call that wants it.
+    """A pair to be computed once, for every place of every call that waits for it.
 
     Attributes:
         tokens: what the model reads.
         key: what it is known by in the cache; None where nothing is shared.
         waiters: calls, and the pair's places in them.
-        running: whether a run has taken it.
+        running: whether a batch has taken it.
     """
 
     __slots__ = ("key", "running", "tokens", "waiters")
@@ -89,36 +89,29 @@ class SharedPair:
         return len(self.tokens.ids)
 
 
-class PendingPairs:
-    """The pairs of a call that no run has taken.
+class PendingPairs(QueuedCall):
+    """The pairs of a call that no batch has taken.
 
     Attributes:
         call: the call.
-        waiting: what the plan sees of them.
+        pairs: in the order of `lengths`; who takes some from the queue removes them here too.
     """
 
-    def __init__(self, call: Call, pairs: Sequence[SharedPair], served: float) -> None:
+    def __init__(self, call: Call, pairs: Sequence[SharedPair]) -> None:
         self.call = call
-        self._pairs = sorted(pairs, key=lambda pair: pair.length)
-        self.waiting = QueuedCall([pair.length for pair in self._pairs], served, call.due, call.deadline)
+        self.pairs = sorted(pairs, key=lambda pair: pair.length)
+        super().__init__([pair.length for pair in self.pairs], call.due, call.deadline)
 
-    def __iter__(self) -> Iterator[SharedPair]:
-        return iter(self._pairs)
+    def pop(self, places: range) -> list[SharedPair]:
+        """Removes pairs from `pairs`, and gives them."""
+        popped = self.pairs[places.start : places.stop]
+        del self.pairs[places.start : places.stop]
+        return popped
 
-    def take(self, places: range) -> list[SharedPair]:
-        """Removes pairs for a run, on this call's account."""
-        taken = self._pairs[places.start : places.stop]
-        del self._pairs[places.start : places.stop]
-        del self.waiting.lengths[places.start : places.stop]
-        self.waiting.served += sum(pair.length for pair in taken)
-        return taken
-
-    def remove(self, pair: SharedPair) -> None:
-        """Removes a pair, where it is here, that is computed on another call's account."""
-        start = bisect_left(self.waiting.lengths, pair.length)
-        end = bisect_left(self.waiting.lengths, pair.length + 1)
-        for place in range(start, end):
-            if self._pairs[place] is pair:
-                del self._pairs[place]
-                del self.waiting.lengths[place]
-                return
+    def find(self, pair: SharedPair) -> range:
+        """Where a pair is; empty where it is not."""
+        start = bisect_left(self.lengths, pair.length)
+        for place in range(start, bisect_left(self.lengths, pair.length + 1)):
+            if self.pairs[place] is pair:
+                return range(place, place + 1)
+        return range(0)

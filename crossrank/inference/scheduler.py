@@ -1,4 +1,4 @@
-"""Workers that pull runs of pairs: calls take turns, dead calls cost nothing, nothing sleeps or polls."""
+"""Scheduler: workers that pull batches of pairs; calls take turns, dead calls cost nothing, nothing sleeps or polls."""
 
 import threading
 import time
@@ -10,13 +10,13 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Unavailable
-from crossrank.inference.batching import BatchPolicy, next_batch
+from crossrank.inference.batching import BatchPolicy, CallQueue
 from crossrank.inference.calls import Call, PendingPairs, SharedPair
 from crossrank.inference.tokenizer import TokenizedPair
 
 # Before anything has run: a slow machine.
 _SECONDS_PER_TOKEN = 2e-4
-# How much of what the rate remembers each run forgets.
+# How much of what the rate remembers each batch forgets.
 _FORGOTTEN = 0.05
 
 _Outcome = float | CrossrankError
@@ -32,7 +32,7 @@ class Counts:
         wasted: pairs that were run for calls that had died meanwhile: what was in flight at that moment.
         dropped: pairs of dead calls that were never run.
         cached: pairs whose logit was known, or was being computed for another call.
-        busy_seconds: of all runs together.
+        busy_seconds: of all batches together.
     """
 
     computed: int = 0
@@ -49,7 +49,7 @@ class Scheduler:
     Args:
         run: computes the logits of a few pairs; called from several threads at once.
         workers: how many threads.
-        rules: what may share a run.
+        policy: what may share a batch.
         cache_size: logits that are kept; 0 keeps none, and computes equal pairs as often as they come.
     """
 
@@ -58,19 +58,18 @@ class Scheduler:
         run: Callable[[Sequence[TokenizedPair]], NDArray[np.float32]],
         *,
         workers: int,
-        rules: BatchPolicy,
+        policy: BatchPolicy,
         cache_size: int = 0,
     ) -> None:
         self._run = run
-        self._rules = rules
+        self._queue: CallQueue[PendingPairs] = CallQueue(policy)
         self._pending: dict[Call, PendingPairs] = {}
-        self._level = 0.0
         # A logit depends on its pair's tokens alone, bit for bit on the CPU.
         self._cache: LRUCache[bytes, float] | None = LRUCache(cache_size) if cache_size else None
         # Pairs that are waiting or being run, by their key.
         self._wanted: dict[bytes, SharedPair] = {}
         self._counts = Counts()
-        # Of recent runs.
+        # Of recent batches.
         self._seconds, self._tokens = 0.0, 0.0
         self._changed = threading.Condition()
         self._closed = False
@@ -86,7 +85,7 @@ class Scheduler:
 
         Args:
             pairs: its pairs, at least one.
-            deadline: on the clock of `time.monotonic`; runs that have not begun by then are never begun.
+            deadline: on the clock of `time.monotonic`; batches that have not begun by then are never begun.
 
         Raises:
             Unavailable: the scheduler is closed.
@@ -101,17 +100,18 @@ class Scheduler:
                 raise Unavailable("the ranker is being closed")
             waiting = self._look_up(call, pairs, keys)
             if waiting:
-                self._pending[call] = PendingPairs(call, waiting, self._level)
+                self._pending[call] = pending = PendingPairs(call, waiting)
+                self._queue.add(pending)
                 self._changed.notify(len(waiting))
         return call
 
     def cancel(self, call: Call) -> None:
-        """Drops the pairs of a call that no run has taken."""
+        """Drops the pairs of a call that no batch has taken."""
         with self._changed:
             self._drop(call, Cancelled("the caller went away"))
 
     def close(self) -> None:
-        """Drops what is queued and waits for the runs in flight."""
+        """Drops what is queued and waits for the batches in flight."""
         with self._changed:
             self._closed = True
             for call in list(self._pending):
@@ -128,18 +128,17 @@ class Scheduler:
 
     @property
     def queued_tokens(self) -> int:
-        """Tokens that no run has taken."""
-        with self._changed:
-            return sum(sum(pending.waiting.lengths) for pending in self._pending.values())
+        """Tokens that no batch has taken; costs nothing, and waits for no lock."""
+        return self._queue.tokens
 
     @property
     def seconds_per_token(self) -> float:
-        """Of all workers together: a mean over recent runs."""
+        """Of all workers together: a mean over recent batches."""
         rate = self._seconds / self._tokens if self._tokens else _SECONDS_PER_TOKEN
         return rate / len(self._threads)
 
     def _look_up(self, call: Call, pairs: Sequence[TokenizedPair], keys: Sequence[bytes | None]) -> list[SharedPair]:
-        """Fills in what is known, joins what is wanted already; gives what no run has taken, each pair once."""
+        """Fills in what is known, joins what is wanted already; gives what no batch has taken, each pair once."""
         waiting: dict[int, SharedPair] = {}
         for index, (tokens, key) in enumerate(zip(pairs, keys, strict=True)):
             logit = self._cache.get(key) if self._cache is not None and key is not None else None
@@ -158,15 +157,17 @@ class Scheduler:
                 call.cache_hits += 1
             pair.waiters.append((call, index))
             if not pair.running:
-                # It waits in the pending of every call that wants it, and leaves all of them when a run takes it.
+                # It is queued for every call that wants it, until a batch takes it.
                 waiting[id(pair)] = pair
         return list(waiting.values())
 
     def _drop(self, call: Call, error: CrossrankError) -> None:
-        """Fails a call; its pairs stay for others that want them, and cost nothing where nobody does."""
+        """Fails a call; its pairs stay for others that wait for them, and cost nothing where nobody does."""
         call.fail(error)
-        pending = self._pending.pop(call, None)
-        for pair in pending or ():
+        if (pending := self._pending.pop(call, None)) is None:
+            return
+        self._queue.remove(pending, range(len(pending.lengths)))
+        for pair in pending.pairs:
             pair.waiters = [waiter for waiter in pair.waiters if waiter[0] is not call]
             if not pair.waiters:
                 self._counts.dropped += 1
@@ -174,41 +175,35 @@ class Scheduler:
                     del self._wanted[pair.key]
 
     def _take(self) -> list[SharedPair] | None:
-        """The next run; None once closed."""
+        """Takes the next batch; None once closed."""
         with self._changed:
             while True:
                 now = time.monotonic()
-                for call in [call for call in self._pending if call.deadline < now]:
-                    self._drop(call, DeadlineExceeded("the deadline passed before all pairs were scored"))
-                if self._pending:
-                    return self._taken(now)
+                for pending in self._queue.expired(now):
+                    self._drop(pending.call, DeadlineExceeded("the deadline passed before all pairs were scored"))
+                if batch := self._queue.next_batch(now=now, seconds_per_token=self.seconds_per_token):
+                    return self._taken(batch)
                 if self._closed:
                     return None
                 self._changed.wait()
 
-    def _taken(self, now: float) -> list[SharedPair]:
-        pendings = list(self._pending.values())
-        run = next_batch(
-            [pending.waiting for pending in pendings],
-            self._rules,
-            now=now,
-            seconds_per_token=self.seconds_per_token,
-        )
-        self._level = max(self._level, min(pending.waiting.served for pending in pendings))
-        taken = [(pendings[number], pair) for number, places in run for pair in pendings[number].take(places)]
-        pairs: list[SharedPair] = []
-        for owner, pair in taken:
-            owner.call.start()
-            if pair.running:  # two calls of this run want it
-                continue
+    def _taken(self, batch: Sequence[tuple[PendingPairs, range]]) -> list[SharedPair]:
+        taken = [pair for pending, places in batch for pair in self._remove(pending, places, self._queue.take)]
+        pairs = list(dict.fromkeys(taken))  # two calls of this batch may want one pair
+        for pair in pairs:
             pair.running = True
-            pairs.append(pair)
-            for call in {waiter for waiter, _ in pair.waiters} & self._pending.keys():
-                call.start()
-                self._pending[call].remove(pair)
-        for pending in pendings:
-            if not pending.waiting.lengths:
-                del self._pending[pending.call]
+            for call, _ in pair.waiters:
+                if (pending := self._pending.get(call)) and (place := pending.find(pair)):
+                    self._remove(pending, place, self._queue.remove)
+        return pairs
+
+    def _remove(self, pending: PendingPairs, places: range, act: Callable[..., None]) -> list[SharedPair]:
+        """Removes pairs that a batch takes from a call, and by `act` of the queue from there."""
+        pending.call.start()
+        pairs = pending.pop(places)
+        act(pending, places)
+        if not pending.lengths:
+            del self._pending[pending.call]
         return pairs
 
     def _work(self) -> None:

@@ -25,10 +25,10 @@ from crossrank.reranker import LongDocumentStrategy, RankOptions, ScoreKind, che
 from crossrank.results import RankedDocument, order, ranked_document
 
 # On a CPU larger runs fall out of the caches, and padding loses more than company wins.
-_CPU_RULES = BatchPolicy(max_tokens=256)
+_CPU_POLICY = BatchPolicy(max_tokens=256)
 _ALONE = BatchPolicy(max_tokens=0)
 # A GPU wants many rows at once.
-_CUDA_RULES = BatchPolicy(max_tokens=16_384, padding=0.1, batching_pays=True)
+_CUDA_POLICY = BatchPolicy(max_tokens=16_384, padding=0.1, batching_pays=True)
 # One feeds the GPU while the other's run is on it.
 _CUDA_WORKERS = 2
 # The next queries are tokenised while the workers are busy with these.
@@ -78,10 +78,10 @@ class Scorer:
                 f"{', '.join(sorted(variant.inputs))}; export the ranker again"
             )
         if device == "cuda":
-            self.workers, rules = workers or _CUDA_WORKERS, _CUDA_RULES
+            self.workers, policy = workers or _CUDA_WORKERS, _CUDA_POLICY
         else:
-            self.workers, rules = workers or usable_cores(), _CPU_RULES if variant.batch_invariant else _ALONE
-        self.scheduler = Scheduler(self.session.run, workers=self.workers, rules=rules, cache_size=score_cache)
+            self.workers, policy = workers or usable_cores(), _CPU_POLICY if variant.batch_invariant else _ALONE
+        self.scheduler = Scheduler(self.session.run, workers=self.workers, policy=policy, cache_size=score_cache)
 
     @classmethod
     def open(

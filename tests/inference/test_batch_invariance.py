@@ -51,6 +51,6 @@ def test_bound_memory_gives_the_same_logits_and_padding_nearly_the_same(tiny: "E
         expected = scorer.score(PAIRS, RankOptions(score_kind="logit")).values
     session = OnnxSession(tiny.directory / "onnx" / "model.onnx")
     session._bind = True
-    scheduler = Scheduler(session.run, workers=2, rules=BatchPolicy(max_tokens=512, padding=0.2))
+    scheduler = Scheduler(session.run, workers=2, policy=BatchPolicy(max_tokens=512, padding=0.2))
     assert scheduler.submit(encoded).logits.result(30).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
     scheduler.close()

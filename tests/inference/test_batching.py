@@ -2,102 +2,190 @@ import heapq
 import math
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossrank.inference.batching import SLACK, BatchPolicy, QueuedCall, next_batch, priority_order
+from crossrank.inference.batching import SLACK, BatchPolicy, CallQueue, QueuedCall
+from tests.inference.plain_batching import PlainCall, plain_next_batch, plain_order
 
 CALLS = st.lists(st.lists(st.integers(1, 512), min_size=1, max_size=30), min_size=1, max_size=8)
-RULES = st.builds(BatchPolicy, st.integers(0, 4096), st.sampled_from([0.0, 0.1, 0.5]), st.booleans())
+POLICIES = st.builds(BatchPolicy, st.integers(0, 4096), st.sampled_from([0.0, 0.1, 0.5]), st.booleans())
+
+Batch = list[tuple[int, list[int]]]
 
 
-def waiting(lengths: list[int], served: float = 0.0, deadline: float = math.inf, slack: float = 0.0) -> QueuedCall:
-    return QueuedCall(sorted(lengths), served, deadline - slack, deadline)
+class Queue:
+    """A queue whose calls are known by their number; every batch is held against the plain specification."""
+
+    def __init__(self, policy: BatchPolicy, now: float = 0.0, seconds_per_token: float = 1e-3) -> None:
+        self.policy, self.now, self.rate = policy, now, seconds_per_token
+        self.queue: CallQueue[QueuedCall] = CallQueue(policy)
+        self.calls: list[QueuedCall] = []
+        self.plain: list[PlainCall] = []
+        self.level = 0.0
+
+    def add(
+        self, lengths: Sequence[int], served: float | None = None, deadline: float = math.inf, slack: float = 0.0
+    ) -> None:
+        call = QueuedCall(sorted(lengths), deadline - slack, deadline)
+        self.calls.append(call)
+        self.queue.add(call)
+        if served is not None:
+            self.queue._served[call.slot] = served
+        credit = self.level if served is None else served
+        self.plain.append(PlainCall(sorted(lengths), credit, deadline - slack, deadline))
+
+    @property
+    def live(self) -> list[int]:
+        return [number for number, call in enumerate(self.plain) if call.lengths]
+
+    @property
+    def tokens(self) -> int:
+        return sum(sum(call.lengths) for call in self.plain)
+
+    def next_batch(self) -> list[tuple[int, range]]:
+        live = self.live
+        chosen = self.queue.next_batch(now=self.now, seconds_per_token=self.rate)
+        batch = [(self.calls.index(call), places) for call, places in chosen]
+        expected = plain_next_batch([self.plain[n] for n in live], self.policy, self.now, self.rate) if live else []
+        assert batch == [(live[place], places) for place, places in expected]
+        assert (self.queue.tokens, len(self.queue)) == (self.tokens, len(live))
+        expired = [number for number in live if self.plain[number].deadline < self.now]
+        assert sorted(map(self.calls.index, self.queue.expired(self.now))) == expired
+        if live:
+            self.level = max(self.level, min(self.plain[number].served for number in live))
+        return batch
+
+    def take(self) -> Batch:
+        taken = []
+        for number, places in self.next_batch():
+            lengths = self.plain[number].lengths[places.start : places.stop]
+            self.plain[number].served += sum(lengths)
+            self.queue.take(self.calls[number], places)
+            del self.plain[number].lengths[places.start : places.stop]
+            assert self.calls[number].lengths == self.plain[number].lengths
+            taken.append((number, lengths))
+        return taken
+
+    def remove(self, number: int, places: range) -> None:
+        self.queue.remove(self.calls[number], places)
+        del self.plain[number].lengths[places.start : places.stop]
+
+    def drain(self) -> list[list[tuple[int, int]]]:
+        """All batches until nothing waits, each as (call, length)."""
+        batches = []
+        while taken := self.take():
+            batches.append([(number, length) for number, lengths in taken for length in lengths])
+        return batches
 
 
-def first(calls: list[QueuedCall], *, now: float, seconds_per_token: float) -> int:
-    order, _ = priority_order(calls, now=now, seconds_per_token=seconds_per_token)
-    assert sorted(order) == list(range(len(calls)))
-    return order[0]
+def queue_of(calls: list[list[int]], policy: BatchPolicy) -> Queue:
+    queue = Queue(policy)
+    for lengths in calls:
+        queue.add(lengths)
+    return queue
 
 
-def drain(calls: list[QueuedCall], rules: BatchPolicy) -> list[list[tuple[int, int]]]:
-    """All runs until nothing waits, each as (call, length)."""
-    runs = []
-    while any(call.lengths for call in calls):
-        live = [number for number, call in enumerate(calls) if call.lengths]
-        run: list[tuple[int, int]] = []
-        for place, taken in next_batch([calls[n] for n in live], rules, now=0.0, seconds_per_token=1e-3):
-            call = calls[live[place]]
-            lengths = call.lengths[taken.start : taken.stop]
-            del call.lengths[taken.start : taken.stop]
-            call.served += sum(lengths)
-            run.extend((live[place], length) for length in lengths)
-        runs.append(run)
-    return runs
+@given(st.data(), POLICIES)
+@settings(max_examples=150)
+def test_the_queue_picks_what_the_plain_specification_picks(data: st.DataObject, policy: BatchPolicy) -> None:
+    """Calls come, are served, lose pairs and die, while the clock and the rate move; few values, so that many tie."""
+    queue = Queue(policy)
+    for _ in range(data.draw(st.integers(1, 30))):
+        act = data.draw(st.sampled_from(["add", "add", "take", "take", "take", "remove", "drop", "wait", "rate"]))
+        live = queue.live
+        if act == "add":
+            lengths = data.draw(st.lists(st.sampled_from([1, 2, 9, 10, 100]), min_size=1, max_size=6))
+            deadline = data.draw(st.sampled_from([math.inf, *(queue.now + left for left in (0.02, 0.1, 0.3, 1.0))]))
+            queue.add(lengths, deadline=deadline, slack=data.draw(st.sampled_from([0.0, 0.01, 0.05])))
+        elif act == "take":
+            queue.take()
+        elif act == "wait":
+            queue.now += data.draw(st.sampled_from([0.001, 0.03, 0.2]))
+        elif act == "rate":
+            queue.rate = data.draw(st.sampled_from([1e-6, 5e-4, 1e-3, 2e-3]))
+        elif live:
+            number = data.draw(st.sampled_from(live))
+            length = len(queue.plain[number].lengths)
+            place = data.draw(st.integers(0, length - 1))
+            queue.remove(number, range(length) if act == "drop" else range(place, place + 1))
+    queue.drain()
+    assert queue.queue.next_batch(now=queue.now, seconds_per_token=queue.rate) == []
+    assert (queue.queue.tokens, len(queue.queue)) == (0, 0)
 
 
-@given(CALLS, RULES)
-def test_every_pair_runs_exactly_once_within_the_rules(calls: list[list[int]], rules: BatchPolicy) -> None:
-    runs = drain([waiting(lengths) for lengths in calls], rules)
+@given(st.integers(0, 10**6), st.sampled_from([BatchPolicy(256), BatchPolicy(4096, 0.1, True)]))
+@settings(max_examples=8)
+def test_so_it_does_with_many_calls(seed: int, policy: BatchPolicy) -> None:
+    draw = random.Random(seed)
+    queue = Queue(policy)
+    for _ in range(120):
+        lengths = [min(128, 5 + int(draw.lognormvariate(3.0, 0.7))) for _ in range(draw.choice((1, 5, 20)))]
+        queue.add(lengths, deadline=draw.choice([math.inf, draw.uniform(0.5, 30.0)]), slack=0.2)
+    for _ in range(60):
+        taken = queue.take()
+        queue.now += queue.rate * sum(sum(lengths) for _, lengths in taken)
+
+
+@given(CALLS, POLICIES)
+def test_every_pair_runs_exactly_once_within_the_policy(calls: list[list[int]], policy: BatchPolicy) -> None:
+    batches = queue_of(calls, policy).drain()
     expected = Counter((number, length) for number, lengths in enumerate(calls) for length in lengths)
-    assert Counter(pair for run in runs for pair in run) == expected
-    for run in runs:
-        longest = max(length for _, length in run)
-        assert len(run) == 1 or len(run) * longest <= rules.max_tokens
-        assert min(length for _, length in run) >= longest * (1 - rules.padding)
+    assert Counter(pair for batch in batches for pair in batch) == expected
+    for batch in batches:
+        longest = max(length for _, length in batch)
+        assert len(batch) == 1 or len(batch) * longest <= policy.max_tokens
+        assert min(length for _, length in batch) >= longest * (1 - policy.padding)
 
 
 @given(CALLS)
-def test_without_padding_a_run_has_one_length(calls: list[list[int]]) -> None:
-    for run in drain([waiting(lengths) for lengths in calls], BatchPolicy(4096)):
-        assert len({length for _, length in run}) == 1
+def test_without_padding_a_batch_has_one_length(calls: list[list[int]]) -> None:
+    for batch in queue_of(calls, BatchPolicy(4096)).drain():
+        assert len({length for _, length in batch}) == 1
 
 
-@given(CALLS, RULES)
-def test_no_run_leaves_room_that_a_waiting_pair_could_take(calls: list[list[int]], rules: BatchPolicy) -> None:
+@given(CALLS, POLICIES)
+def test_no_batch_leaves_room_that_a_waiting_pair_could_take(calls: list[list[int]], policy: BatchPolicy) -> None:
     left = Counter(length for lengths in calls for length in lengths)
-    for run in drain([waiting(lengths) for lengths in calls], rules):
-        left.subtract(length for _, length in run)
-        longest = max(length for _, length in run)
-        fitting = [length for length in +left if longest * (1 - rules.padding) <= length <= longest]
-        assert not fitting or (len(run) + 1) * longest > rules.max_tokens
+    for batch in queue_of(calls, policy).drain():
+        left.subtract(length for _, length in batch)
+        longest = max(length for _, length in batch)
+        fitting = [length for length in +left if longest * (1 - policy.padding) <= length <= longest]
+        assert not fitting or (len(batch) + 1) * longest > policy.max_tokens
 
 
 @given(CALLS)
 def test_a_call_begins_with_its_longest_pairs(calls: list[list[int]]) -> None:
-    runs = drain([waiting(calls[0])], BatchPolicy(256))
-    order = [run[0][1] for run in runs]
+    order = [batch[0][1] for batch in queue_of(calls[:1], BatchPolicy(256)).drain()]
     assert order == sorted(order, reverse=True)
 
 
 @given(CALLS)
 def test_calls_that_wait_have_been_served_alike(calls: list[list[int]]) -> None:
-    waits = [waiting(lengths) for lengths in calls]
-    while all(call.lengths for call in waits):
-        [(number, taken)] = next_batch(waits, BatchPolicy(0), now=0.0, seconds_per_token=1e-3)
-        length = waits[number].lengths[taken.start]
-        del waits[number].lengths[taken.start]
-        waits[number].served += length
-        served = [call.served for call in waits]
+    queue = queue_of(calls, BatchPolicy(0))
+    while all(call.lengths for call in queue.plain):
+        [(_, [_])] = queue.take()
+        served = [call.served for call in queue.plain]
         assert max(served) - min(served) <= 512
 
 
 @given(st.lists(st.tuples(st.integers(1, 400), st.floats(0, 5)), min_size=1, max_size=8), st.floats(0, 2))
 def test_the_urgent_call_that_is_due_first_goes_first(drawn: list[tuple[int, float]], now: float) -> None:
-    calls = [waiting([length], served=number, deadline=deadline) for number, (length, deadline) in enumerate(drawn)]
-    chosen = calls[first(calls, now=now, seconds_per_token=0.01)]
+    queue = Queue(BatchPolicy(0), now, 0.01)
+    for number, (length, deadline) in enumerate(drawn):
+        queue.add([length], served=number, deadline=deadline)
+    [(first, _)] = queue.next_batch()
+    chosen = queue.plain[first]
     total = sum(length for length, _ in drawn)
 
-    def urgent(call: QueuedCall) -> bool:
-        tokens = sum(call.lengths)
-        alone, in_turn = tokens * 0.01, min(total, tokens * len(calls)) * 0.01
-        return now + alone <= call.deadline < now + in_turn
+    def urgent(length: int, deadline: float) -> bool:
+        return length * 0.01 <= deadline - now < min(total, length * len(drawn)) * 0.01
 
-    due = [call.deadline for call in calls if urgent(call)]
-    in_time = [call.served for call in calls if now + sum(call.lengths) * 0.01 <= call.deadline]
+    due = [deadline for length, deadline in drawn if urgent(length, deadline)]
+    in_time = [number for number, (length, deadline) in enumerate(drawn) if length * 0.01 <= deadline - now]
     if due:
         assert chosen.deadline == min(due)
     else:
@@ -105,35 +193,50 @@ def test_the_urgent_call_that_is_due_first_goes_first(drawn: list[tuple[int, flo
 
 
 def test_a_call_that_cannot_keep_its_deadline_goes_behind_all_others() -> None:
-    lost = waiting([100], deadline=0.5)
-    assert first([lost, waiting([100], served=5.0)], now=0.0, seconds_per_token=0.01) == 1
-    assert first([lost], now=0.0, seconds_per_token=0.01) == 0
+    queue = Queue(BatchPolicy(0), 0.0, 0.01)
+    queue.add([100], deadline=0.5)
+    assert queue.next_batch() == [(0, range(1))]
+    queue.add([100], served=5.0)
+    assert queue.next_batch() == [(1, range(1))]
 
 
 def test_a_small_call_beside_large_ones_is_not_urgent_until_its_deadline_is_near() -> None:
-    large = waiting([100] * 1000, deadline=1000.0)
-    small = waiting([100] * 5, served=1.0, deadline=30.0)
-    assert first([large, small], now=0.0, seconds_per_token=0.001) == 0
-    assert first([large, small], now=29.2, seconds_per_token=0.001) == 1
+    queue = Queue(BatchPolicy(0))
+    queue.add([100] * 1000, deadline=1000.0)
+    queue.add([100] * 5, served=1.0, deadline=30.0)
+    assert queue.next_batch()[0][0] == 0
+    queue.now = 29.2
+    assert queue.next_batch()[0][0] == 1
 
 
-@pytest.mark.parametrize("rules", [BatchPolicy(0), BatchPolicy(256)])
-def test_a_pair_longer_than_the_budget_runs_alone(rules: BatchPolicy) -> None:
-    assert next_batch([waiting([300, 300])], rules, now=0.0, seconds_per_token=1e-3) == [(0, range(1, 2))]
+@pytest.mark.parametrize("policy", [BatchPolicy(0), BatchPolicy(256)])
+def test_a_pair_longer_than_the_budget_runs_alone(policy: BatchPolicy) -> None:
+    assert queue_of([[300, 300]], policy).next_batch() == [(0, range(1, 2))]
 
 
-def test_an_urgent_call_takes_no_other_along_unless_batching_pays() -> None:
-    calls = [waiting([50], served=9.0, deadline=0.09), waiting([50, 50])]
-    alone = next_batch(calls, BatchPolicy(256), now=0.0, seconds_per_token=1e-3)
-    assert alone == [(0, range(1))]
-    together = next_batch(calls, BatchPolicy(256, batching_pays=True), now=0.0, seconds_per_token=1e-3)
-    assert together == [(0, range(1)), (1, range(2))]
+@pytest.mark.parametrize("pays", [False, True])
+def test_an_urgent_call_takes_no_other_along_unless_batching_pays(pays: bool) -> None:
+    queue = Queue(BatchPolicy(256, batching_pays=pays))
+    queue.add([50], served=9.0, deadline=0.09)
+    queue.add([50, 50])
+    assert queue.next_batch() == [(0, range(1)), (1, range(2))][: 2 if pays else 1]
 
 
-def test_a_call_is_urgent_before_its_deadline_is_in_danger() -> None:
-    calls = [waiting([50], served=9.0, deadline=0.11, slack=slack) for slack in (0.0, 0.02)]
-    assert priority_order([calls[0], waiting([50] * 10)], now=0.0, seconds_per_token=1e-3) == ([1, 0], False)
-    assert priority_order([calls[1], waiting([50] * 10)], now=0.0, seconds_per_token=1e-3) == ([0, 1], True)
+@pytest.mark.parametrize(("slack", "first"), [(0.0, 1), (0.02, 0)])
+def test_a_call_is_urgent_before_its_deadline_is_in_danger(slack: float, first: int) -> None:
+    queue = Queue(BatchPolicy(0))
+    queue.add([50], served=9.0, deadline=0.11, slack=slack)
+    queue.add([50] * 10)
+    assert queue.next_batch()[0][0] == first
+    assert plain_order(queue.plain, queue.now, queue.rate)[1] is (first == 0)
+
+
+def test_a_newcomer_starts_at_the_level_of_the_least_served() -> None:
+    queue = queue_of([[10] * 9, [10] * 9], BatchPolicy(0))
+    for _ in range(6):
+        queue.take()
+    queue.add([10] * 9)
+    assert [queue.take()[0][0] for _ in range(6)].count(2) == 2
 
 
 @given(st.integers(0, 10**6), st.sampled_from([1.0, 2.0, 4.0]))
@@ -146,24 +249,17 @@ def test_calls_that_fit_in_when_they_come_are_done_in_time(seed: int, budget: fl
         lengths = [min(128, 5 + int(draw.lognormvariate(4.2, 0.7))) for _ in range(draw.choice((5, 100, 100)))]
         at = coming[-1][0] if coming else 0.0
         coming.append((at + draw.expovariate(5.0) * sum(lengths) * rate, lengths))
-    live: list[QueuedCall] = []
-    while coming or live:
+    queue = Queue(BatchPolicy(256), 0.0, rate)
+    while coming or len(queue.queue):
         now = heapq.heappop(workers)
-        while coming and (coming[0][0] <= now or not live):
+        while coming and (coming[0][0] <= now or not len(queue.queue)):
             at, lengths = coming.pop(0)
             now = max(now, at)
             left = (1 - SLACK) * (at + budget - now)
-            if (sum(lengths) + sum(sum(call.lengths) for call in live)) * rate <= left:
-                level = min((call.served for call in live), default=0.0)
-                live.append(QueuedCall(sorted(lengths), level, now + left, at + budget))
-        ended = now
-        if live:
-            run = next_batch(live, BatchPolicy(256), now=now, seconds_per_token=rate)
-            ended += 2 * rate * sum(sum(live[place].lengths[taken.start : taken.stop]) for place, taken in run)
-            for place, taken in run:
-                call = live[place]
-                assert ended <= call.deadline
-                call.served += sum(call.lengths[taken.start : taken.stop])
-                del call.lengths[taken.start : taken.stop]
-        live = [call for call in live if call.lengths]
+            if (sum(lengths) + queue.queue.tokens) * rate <= left:
+                queue.add(lengths, deadline=at + budget, slack=at + budget - now - left)
+        queue.now = now
+        taken = queue.take()
+        ended = now + 2 * rate * sum(sum(lengths) for _, lengths in taken)
+        assert all(ended <= queue.plain[number].deadline for number, _ in taken)
         heapq.heappush(workers, ended)

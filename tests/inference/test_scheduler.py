@@ -44,14 +44,14 @@ def model() -> Model:
 
 @pytest.fixture
 def scheduler(model: Model) -> Iterator[Scheduler]:
-    made = Scheduler(model, workers=1, rules=BatchPolicy(0))
+    made = Scheduler(model, workers=1, policy=BatchPolicy(0))
     yield made
     model.gate.set()
     made.close()
 
 
 def test_logits_come_back_in_the_order_of_the_pairs(model: Model) -> None:
-    scheduler = Scheduler(model, workers=3, rules=BatchPolicy(25))
+    scheduler = Scheduler(model, workers=3, policy=BatchPolicy(25))
     mixed = [*pairs(5, 4, 3), *pairs(2, 1, length=7)]
     assert scheduler.submit(mixed).logits.result(10).tolist() == [5, 4, 3, 2, 1]
     scheduler.close()
@@ -127,7 +127,7 @@ def test_a_newcomer_gets_no_credit_for_the_time_before_it_came(model: Model, sch
 
 
 def test_a_run_takes_equal_lengths_of_several_calls(model: Model) -> None:
-    scheduler = Scheduler(model, workers=1, rules=BatchPolicy(40))
+    scheduler = Scheduler(model, workers=1, policy=BatchPolicy(40))
     model.gate.clear()
     first = scheduler.submit(pairs(1))
     assert model.entered.acquire(timeout=10)
@@ -141,7 +141,7 @@ def test_a_run_takes_equal_lengths_of_several_calls(model: Model) -> None:
 
 @pytest.fixture
 def caching(model: Model) -> Iterator[Scheduler]:
-    made = Scheduler(model, workers=1, rules=BatchPolicy(0), cache_size=3)
+    made = Scheduler(model, workers=1, policy=BatchPolicy(0), cache_size=3)
     yield made
     model.gate.set()
     made.close()
@@ -173,7 +173,7 @@ def test_a_pair_leaves_every_queue_when_a_run_takes_it(model: Model, caching: Sc
 
 
 def test_a_run_with_room_takes_a_pair_that_two_calls_want_once(model: Model) -> None:
-    scheduler = Scheduler(model, workers=1, rules=BatchPolicy(1000), cache_size=9)
+    scheduler = Scheduler(model, workers=1, policy=BatchPolicy(1000), cache_size=9)
     model.gate.clear()
     blocker = scheduler.submit(pairs(9))
     assert model.entered.acquire(timeout=10)
@@ -215,7 +215,7 @@ def test_a_fault_fails_its_call_and_leaves_the_workers(model: Model, scheduler: 
 
 
 def test_a_fault_in_a_shared_run_fails_only_its_own_call(model: Model) -> None:
-    scheduler = Scheduler(model, workers=1, rules=BatchPolicy(100))
+    scheduler = Scheduler(model, workers=1, policy=BatchPolicy(100))
     model.gate.clear()
     blocker = scheduler.submit(pairs(9))
     assert model.entered.acquire(timeout=10)
@@ -228,7 +228,7 @@ def test_a_fault_in_a_shared_run_fails_only_its_own_call(model: Model) -> None:
 
 
 def test_close_fails_what_is_queued_and_refuses_more(model: Model) -> None:
-    scheduler = Scheduler(model, workers=1, rules=BatchPolicy(0))
+    scheduler = Scheduler(model, workers=1, policy=BatchPolicy(0))
     model.gate.clear()
     running = scheduler.submit(pairs(1))
     assert model.entered.acquire(timeout=10)
