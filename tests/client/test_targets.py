@@ -39,7 +39,7 @@ class Counting(ranker_pb2_grpc.RankServiceServicer):
 
     def Rank(self, request: ranker_pb2.RankRequest, context: grpc.ServicerContext) -> ranker_pb2.RankResponse:  # noqa: N802
         self.calls += 1
-        self.metadata = {entry.key: entry.value for entry in context.invocation_metadata()}
+        self.metadata = dict(context.invocation_metadata())
         return ranker_pb2.RankResponse(results=[ranker_pb2.RankResult(index=0, score=1.0)])
 
 
