@@ -2,7 +2,8 @@
 
 CrossrankError               INTERNAL             a fault in crossrank
 ├── UsageError               INVALID_ARGUMENT     a command or a function was given something that it cannot use
-│   └── InvalidRequest       INVALID_ARGUMENT     a field of a request is invalid
+│   ├── InvalidRequest       INVALID_ARGUMENT     a field of a request is invalid
+│   └── InvalidData          INVALID_ARGUMENT     a line of a data file is invalid, or the file as a whole
 ├── UnknownModel             NOT_FOUND            no such model or version
 ├── FeedbackTargetNotFound   NOT_FOUND            feedback on an answer or a document that is not kept
 ├── Overloaded               RESOURCE_EXHAUSTED   refused before any work; says when to try again
@@ -38,6 +39,26 @@ class UsageError(CrossrankError, ValueError):
 
 class InvalidRequest(UsageError):
     """A field of a request is invalid; the message begins with its name."""
+
+
+class InvalidData(UsageError):
+    """A line of a data file is invalid, or the file as a whole; the message is `file:line: what; what to do`.
+
+    Attributes:
+        where: the file, with the line after a colon where it is one line.
+        problem: the rest of the message.
+    """
+
+    def __init__(self, where: object, problem: str) -> None:
+        super().__init__(f"{where}: {problem}")
+        self.where = str(where)
+        self.problem = problem
+
+    @property
+    def line(self) -> int | None:
+        """The number of the line, from 1; None where the file as a whole is invalid."""
+        number = self.where.rpartition(":")[2]
+        return int(number) if number.isdecimal() else None
 
 
 class UnknownModel(CrossrankError, LookupError):

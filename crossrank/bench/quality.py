@@ -54,7 +54,7 @@ def bench_quality(options: QualityOptions, progress: Callable[[str], None] = lam
 
     Raises:
         UsageError, InvalidRanker: the ranker, a variant or a set cannot be used.
-        crossrank.data.errors.JudgementsError: a line of the data is at fault.
+        InvalidData: a line of the data is at fault.
         KeyboardInterrupt: it was stopped before anything was measured.
     """
     manifest = open_ranker(options.ranker).manifest

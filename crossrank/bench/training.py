@@ -47,7 +47,7 @@ def bench_training(
 
     Raises:
         UsageError: the recipe or its data cannot be used.
-        crossrank.data.errors.JudgementsError: a line of the data is at fault.
+        InvalidData: a line of the data is at fault.
         KeyboardInterrupt: it was stopped before the first turn that counts had ended.
     """
     if recipe.loss.uses_batch:

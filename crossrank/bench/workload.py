@@ -51,7 +51,7 @@ def workload_calls(name: str, count: int, documents: int, seed: int) -> list[Ran
 
     Raises:
         UsageError: there is no such workload, or a line of it is at fault.
-        crossrank.data.errors.JudgementsError: a file is at fault.
+        InvalidData: a file is at fault.
     """
     path = Path(name)
     if name == PASSAGES:

@@ -10,7 +10,6 @@ from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
 from crossrank.cli.logs import configure_logging
-from crossrank.data.errors import JudgementsError
 from crossrank.errors import CrossrankError
 
 # By name: where its function or its group of commands is below crossrank.cli, and the first sentence of its help.
@@ -89,8 +88,8 @@ def _run(command: Callable[[], None]) -> None:
     configure_logging()
     try:
         command()
-    except (CrossrankError, JudgementsError) as error:
-        _fail(str(error), getattr(error, "exit_code", 2))
+    except CrossrankError as error:
+        _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from crossrank.data.errors import JudgementsError
 from crossrank.data.files import json_records, numbered_lines, written_beside
+from crossrank.errors import InvalidData
 
 Qrels = dict[str, dict[str, int]]
 Candidates = dict[str, list[str]]
@@ -50,13 +50,13 @@ def read_judged_set(directory: Path) -> JudgedSet:
     A title that is not empty goes before its text, on a line of its own. Queries without a judgement are kept.
 
     Raises:
-        JudgementsError: Files are missing, or a line is not what it should be, which includes ids that occur twice
+        InvalidData: Files are missing, or a line is not what it should be, which includes ids that occur twice
             and judgements or candidates that name unknown ids; the message names file and line.
         OSError: A file cannot be read.
     """
     if not is_judged_set(directory):
-        raise JudgementsError(
-            f"{directory}: not a judged set; it must hold queries.jsonl, corpus.jsonl and qrels.tsv or qrels/test.tsv."
+        raise InvalidData(
+            directory, "not a judged set; it must hold queries.jsonl, corpus.jsonl and qrels.tsv or qrels/test.tsv"
         )
     queries = read_queries(directory / "queries.jsonl")
     corpus = read_corpus(directory / "corpus.jsonl")
@@ -74,7 +74,7 @@ def write_judged_set(judged: JudgedSet, directory: Path) -> None:
 
     Raises:
         FileExistsError: `directory` exists.
-        JudgementsError: `read_judged_set` refuses what was written; the message names the line that it would be.
+        InvalidData: `read_judged_set` refuses what was written; the message names the line that it would be.
         ValueError: A text holds half of a surrogate pair.
     """
     if directory.exists():
@@ -104,8 +104,8 @@ def write_judged_set(judged: JudgedSet, directory: Path) -> None:
             )
         try:
             read_judged_set(staged)
-        except JudgementsError as error:
-            raise JudgementsError(str(error).replace(str(staged), str(directory))) from None
+        except InvalidData as error:
+            raise InvalidData(error.where.replace(str(staged), str(directory)), error.problem) from None
 
 
 def _qrels_of(directory: Path) -> Path:
@@ -119,7 +119,7 @@ def read_queries(path: Path) -> dict[str, str]:
     for where, record in json_records(path):
         text = _string(where, record, "text")
         if not text.strip():
-            raise JudgementsError(f"{where}: 'text' is blank; give the query's text or drop the line.")
+            raise InvalidData(where, "'text' is blank; give the query's text or drop the line")
         queries[_new_id(where, record, "query_id", queries)] = text
     return queries
 
@@ -143,23 +143,25 @@ def _read_qrels(path: Path, queries: Mapping[str, str], corpus: Mapping[str, str
             beir = True
             continue
         if len(columns) != (3 if beir else 4):
-            raise JudgementsError(
-                f"{where}: {len(columns)} columns; write 'query_id 0 doc_id grade', or 'query-id corpus-id score' "
-                "below a first line of just these three names."
+            raise InvalidData(
+                where,
+                f"{len(columns)} columns; write 'query_id 0 doc_id grade', or 'query-id corpus-id score' "
+                "below a first line of just these three names",
             )
         query_id, doc_id, grade = columns[0], columns[-2], columns[-1]
         _known(where, "query", query_id, queries)
         _known(where, "document", doc_id, corpus)
         if not _INTEGER.fullmatch(grade) or abs(int(grade)) > MAX_GRADE:
-            raise JudgementsError(
-                f"{where}: grade {grade!r} is not an integer from -{MAX_GRADE} to {MAX_GRADE}; write 0 for not "
-                "relevant and 1 or more for relevant."
+            raise InvalidData(
+                where,
+                f"grade {grade!r} is not an integer from -{MAX_GRADE} to {MAX_GRADE}; write 0 for not "
+                "relevant and 1 or more for relevant",
             )
         if doc_id in qrels.setdefault(query_id, {}):
-            raise JudgementsError(f"{where}: query {query_id!r} judges {doc_id!r} a second time; drop one line.")
+            raise InvalidData(where, f"query {query_id!r} judges {doc_id!r} a second time; drop one line")
         qrels[query_id][doc_id] = int(grade)
     if not qrels:
-        raise JudgementsError(f"{path}: no judgement below the header; give at least one.")
+        raise InvalidData(path, "no judgement below the header; give at least one")
     return qrels
 
 
@@ -170,39 +172,37 @@ def _read_candidates(path: Path, queries: Mapping[str, str], corpus: Mapping[str
         _known(where, "query", query_id, queries)
         doc_ids = record.get("doc_ids")
         if not isinstance(doc_ids, list) or not all(isinstance(doc_id, str) for doc_id in doc_ids):
-            raise JudgementsError(f"{where}: 'doc_ids' must be a list of strings.")
+            raise InvalidData(where, "'doc_ids' must be a list of strings")
         for doc_id in doc_ids:
             _known(where, "document", doc_id, corpus)
         if len(set(doc_ids)) < len(doc_ids):
-            raise JudgementsError(f"{where}: 'doc_ids' names a document twice; name each once.")
+            raise InvalidData(where, "'doc_ids' names a document twice; name each once")
         candidates[query_id] = doc_ids
     return candidates
 
 
 def _string(where: str, record: Mapping[str, object], key: str) -> str:
     if key not in record:
-        raise JudgementsError(f"{where}: {key!r} is missing; add it.")
+        raise InvalidData(where, f"{key!r} is missing; add it")
     value = record[key]
     if not isinstance(value, str):
-        raise JudgementsError(f"{where}: {key!r} is not a string; put it in quotes.")
+        raise InvalidData(where, f"{key!r} is not a string; put it in quotes")
     return value
 
 
 def _new_id(where: str, record: Mapping[str, object], key: str, known: Mapping[str, object]) -> str:
     value = _string(where, record, "_id" if key not in record and "_id" in record else key)
     if value.split() != [value]:
-        raise JudgementsError(
-            f"{where}: id {value!r} is empty or holds whitespace, which qrels cannot name; rename it."
-        )
+        raise InvalidData(where, f"id {value!r} is empty or holds whitespace, which qrels cannot name; rename it")
     if value in known:
-        raise JudgementsError(f"{where}: id {value!r} occurs a second time; ids must be unique.")
+        raise InvalidData(where, f"id {value!r} occurs a second time; ids must be unique")
     return value
 
 
 def _known(where: str, kind: str, identifier: str, texts: Mapping[str, str]) -> None:
     if identifier not in texts:
         source = "queries.jsonl" if kind == "query" else "corpus.jsonl"
-        raise JudgementsError(f"{where}: {kind} {identifier!r} is not in {source}; add it there or drop it here.")
+        raise InvalidData(where, f"{kind} {identifier!r} is not in {source}; add it there or drop it here")
 
 
 def _json_line(record: Mapping[str, object]) -> str:

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crossrank.data.errors import JudgementsError
 from crossrank.data.files import OnBad, raise_it
 from crossrank.data.readers import Record, read_records
+from crossrank.errors import InvalidData, UsageError
 
 _RATINGS = ("label", "stars", "thumbs")
 _THUMBS = {"up": 1.0, "down": 0.0}
@@ -50,14 +50,14 @@ def read_examples(path: Path, columns: Mapping[str, str] | None = None, on_bad: 
         on_bad: Called with each record that is at fault; what it does not raise is left out.
 
     Raises:
-        JudgementsError: The file as a whole cannot be read, and what `on_bad` raises; the message names file and
+        InvalidData: The file as a whole cannot be read, and what `on_bad` raises; the message names file and
             line, in a Parquet file the row, both counted from 1.
         OSError: The file cannot be read.
     """
     found = False
-    first: list[JudgementsError] = []
+    first: list[InvalidData] = []
 
-    def noted(error: JudgementsError) -> None:
+    def noted(error: InvalidData) -> None:
         if not first:
             first.append(error)
         on_bad(error)
@@ -66,7 +66,7 @@ def read_examples(path: Path, columns: Mapping[str, str] | None = None, on_bad: 
         found = True
         yield example
     if not found:
-        raise first[0] if first else JudgementsError(f"{path}: holds no rows; give at least one.")
+        raise first[0] if first else InvalidData(path, "holds no rows; give at least one")
 
 
 def to_examples(
@@ -81,9 +81,9 @@ def to_examples(
         try:
             example, has_label = _example(where, record)
             if has_label is not None and labelled not in (None, has_label):
-                raise JudgementsError(f"{where}: labels and ratings are mixed; give 'label' in every row or in none.")
+                raise InvalidData(where, "labels and ratings are mixed; give 'label' in every row or in none")
             labelled = has_label if labelled is None else labelled
-        except JudgementsError as error:
+        except InvalidData as error:
             on_bad(error)
             continue
         yield example
@@ -103,9 +103,10 @@ def grouped(examples: Iterable[Example], on_bad: OnBad = raise_it) -> list[Examp
         for document, label in zip(example.documents, example.labels, strict=True):
             if known.setdefault(document, label) != label:
                 on_bad(
-                    JudgementsError(
+                    InvalidData(
+                        example.where or "data",
                         f"query {example.query[:80]!r}: the document {document[:80]!r} is labelled "
-                        f"{known[document]:g} and {label:g}; keep the right one."
+                        f"{known[document]:g} and {label:g}; keep the right one",
                     )
                 )
     return [Example(query, tuple(known), tuple(known.values())) for query, known in labels.items()]
@@ -115,13 +116,13 @@ def rating_to_label(rating: int | str) -> float:
     """Turn 1 to 5 stars into (stars - 1) / 4, and "up" and "down" into 1.0 and 0.0.
 
     Raises:
-        JudgementsError: Any other rating.
+        UsageError: Any other rating.
     """
     if isinstance(rating, str) and rating in _THUMBS:
         return _THUMBS[rating]
     if isinstance(rating, int) and not isinstance(rating, bool) and 1 <= rating <= 5:
         return (rating - 1) / 4
-    raise JudgementsError(f"rating {rating!r} is neither 1 to 5 stars nor 'up' or 'down'.")
+    raise UsageError(f"rating {rating!r} is neither 1 to 5 stars nor 'up' or 'down'")
 
 
 def _example(where: str, record: Mapping[str, object]) -> tuple[Example, bool | None]:
@@ -137,40 +138,41 @@ def _example(where: str, record: Mapping[str, object]) -> tuple[Example, bool | 
         return Example(query, (positive, *negatives), (1.0, *(0.0 for _ in negatives)), where), None
     if "documents" in record:
         return _list(where, record), None
-    raise JudgementsError(
-        f"{where}: the columns are {', '.join(map(repr, record))}; give 'query' and either 'document' with one of "
-        "'label', 'stars' and 'thumbs', or 'positive' with 'negative', or 'documents' with 'labels'."
+    raise InvalidData(
+        where,
+        f"the columns are {', '.join(map(repr, record))}; give 'query' and either 'document' with one of "
+        "'label', 'stars' and 'thumbs', or 'positive' with 'negative', or 'documents' with 'labels'",
     )
 
 
 def _list(where: str, record: Mapping[str, object]) -> Example:
     documents, labels = record["documents"], record.get("labels")
     if not isinstance(documents, list) or not isinstance(labels, list) or len(documents) != len(labels):
-        raise JudgementsError(f"{where}: 'documents' and 'labels' must be lists of one length.")
+        raise InvalidData(where, "'documents' and 'labels' must be lists of one length")
     if not documents:
-        raise JudgementsError(f"{where}: 'documents' is empty; give at least one.")
+        raise InvalidData(where, "'documents' is empty; give at least one")
     for text in documents:
         if not isinstance(text, str) or not text.strip():
-            raise JudgementsError(f"{where}: a text of 'documents' is missing or blank; give its text or drop it.")
+            raise InvalidData(where, "a text of 'documents' is missing or blank; give its text or drop it")
     if len(set(documents)) < len(documents):
-        raise JudgementsError(f"{where}: a text of 'documents' occurs twice; keep one.")
+        raise InvalidData(where, "a text of 'documents' occurs twice; keep one")
     query = _text(where, record, "query")
     return Example(query, tuple(documents), tuple(_to_label(where, "label", label) for label in labels), where)
 
 
 def _text(where: str, record: Mapping[str, object], column: str) -> str:
     if column not in record:
-        raise JudgementsError(f"{where}: {column!r} is missing; add it.")
+        raise InvalidData(where, f"{column!r} is missing; add it")
     value = record[column]
     if not isinstance(value, str) or not value.strip():
-        raise JudgementsError(f"{where}: {column!r} is not a text or is blank; give its text or drop the row.")
+        raise InvalidData(where, f"{column!r} is not a text or is blank; give its text or drop the row")
     return value
 
 
 def _rating(where: str, record: Mapping[str, object]) -> tuple[str, object]:
     given = [(column, record[column]) for column in _RATINGS if record.get(column) not in (None, "")]
     if len(given) != 1:
-        raise JudgementsError(f"{where}: {len(given)} of 'label', 'stars' and 'thumbs' are given; give exactly one.")
+        raise InvalidData(where, f"{len(given)} of 'label', 'stars' and 'thumbs' are given; give exactly one")
     return given[0]
 
 
@@ -178,16 +180,16 @@ def _to_label(where: str, column: str, value: object) -> float:
     if column == "thumbs":
         if isinstance(value, str) and value in _THUMBS:
             return rating_to_label(value)
-        raise JudgementsError(f"{where}: thumbs {value!r} is neither 'up' nor 'down'; write one of them.")
+        raise InvalidData(where, f"thumbs {value!r} is neither 'up' nor 'down'; write one of them")
     number = _number(value)
     if column == "label":
         if 0 <= number <= 1:
             return number
-        raise JudgementsError(f"{where}: label {value!r} is not a number from 0 to 1; scale it.")
+        raise InvalidData(where, f"label {value!r} is not a number from 0 to 1; scale it")
     # A column of whole numbers with gaps comes out of many tools as floats.
     if number.is_integer() and 1 <= number <= 5:
         return rating_to_label(int(number))
-    raise JudgementsError(f"{where}: stars {value!r} is not a whole number from 1 to 5; correct it.")
+    raise InvalidData(where, f"stars {value!r} is not a whole number from 1 to 5; correct it")
 
 
 def _number(value: object) -> float:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from crossrank.data.errors import JudgementsError
+from crossrank.errors import InvalidData
 
 # What happens to a line that is at fault: it is raised, or noted and left out.
-OnBad = Callable[[JudgementsError], None]
+OnBad = Callable[[InvalidData], None]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -21,7 +21,7 @@ def all_lines(path: Path) -> Iterator[tuple[str, str]]:
     beginning is dropped.
 
     Raises:
-        JudgementsError: The file is not UTF-8, or all of it is blank.
+        InvalidData: The file is not UTF-8, or all of it is blank.
         OSError: The file cannot be read.
     """
     blank = True
@@ -31,11 +31,11 @@ def all_lines(path: Path) -> Iterator[tuple[str, str]]:
             try:
                 line = (raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw).decode("utf-8")
             except UnicodeDecodeError:
-                raise JudgementsError(f"{where}: not UTF-8; save the file as UTF-8.") from None
+                raise InvalidData(where, "not UTF-8; save the file as UTF-8") from None
             blank = blank and not line.strip()
             yield where, line
     if blank:
-        raise JudgementsError(f"{path}: is empty; give at least one line.")
+        raise InvalidData(path, "is empty; give at least one line")
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -43,7 +43,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
     return ((where, line) for where, line in all_lines(path) if line.strip())
 
 
-def raise_it(error: JudgementsError) -> None:
+def raise_it(error: InvalidData) -> None:
     """Refuse the first line that is at fault."""
     raise error
 
@@ -56,13 +56,13 @@ def json_records(path: Path, on_bad: OnBad = raise_it) -> Iterator[tuple[str, di
         on_bad: Called with each line that is no JSON object; what it does not raise is left out.
 
     Raises:
-        JudgementsError: The file is empty or not UTF-8, and what `on_bad` raises.
+        InvalidData: The file is empty or not UTF-8, and what `on_bad` raises.
         OSError: The file cannot be read.
     """
     for where, line in numbered_lines(path):
         try:
             record = _json_object(where, line)
-        except JudgementsError as error:
+        except InvalidData as error:
             on_bad(error)
             continue
         yield where, record
@@ -94,11 +94,11 @@ def _json_object(where: str, line: str) -> dict[str, object]:
         # An escaped half of a surrogate pair is legal JSON, but no UTF-8 file can hold it.
         json.dumps(record, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise JudgementsError(f"{where}: holds half of a surrogate pair; write whole characters.") from None
+        raise InvalidData(where, "holds half of a surrogate pair; write whole characters") from None
     except (ValueError, RecursionError) as error:
-        raise JudgementsError(f"{where}: not JSON ({error}); write one JSON object per line.") from None
+        raise InvalidData(where, f"not JSON ({error}); write one JSON object per line") from None
     if not isinstance(record, dict):
-        raise JudgementsError(f"{where}: not a JSON object; write one JSON object per line.")
+        raise InvalidData(where, "not a JSON object; write one JSON object per line")
     return record
 
 

@@ -4,8 +4,8 @@ import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from crossrank.data.errors import JudgementsError
 from crossrank.data.files import OnBad, all_lines, json_records, raise_it
+from crossrank.errors import InvalidData
 
 # The module's own limit of 128 KiB is less than long documents have.
 _LONGEST_CELL = 1 << 30
@@ -23,14 +23,14 @@ def read_records(path: Path, on_bad: OnBad = raise_it) -> Iterator[Record]:
         on_bad: Called with each line that is at fault; what it does not raise is left out.
 
     Raises:
-        JudgementsError: The file as a whole cannot be read: a suffix that is none of these, no UTF-8, a header of one
+        InvalidData: The file as a whole cannot be read: a suffix that is none of these, no UTF-8, a header of one
             column or with a name twice, or no content.
         OSError: The file cannot be read.
     """
     readers = {".jsonl": json_records, ".csv": _csv_records, ".parquet": _parquet_records}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise JudgementsError(f"{path}: rows are read from .jsonl, .csv or .parquet; convert the file to one of them.")
+        raise InvalidData(path, "rows are read from .jsonl, .csv or .parquet; convert the file to one of them")
     yield from reader(path, on_bad)
 
 
@@ -50,22 +50,21 @@ def _csv_records(path: Path, on_bad: OnBad) -> Iterator[Record]:
                 _check_header(where, header)
             elif len(fields) != len(header):
                 on_bad(
-                    JudgementsError(
-                        f"{where}: {len(fields)} columns, not the header's {len(header)}; put texts with commas in "
-                        "quotes."
+                    InvalidData(
+                        where, f"{len(fields)} columns, not the header's {len(header)}; put texts with commas in quotes"
                     )
                 )
             else:
                 yield where, dict(zip(header, fields, strict=True))
     except csv.Error as error:
-        raise JudgementsError(f"{path}:{begins}: not CSV ({error}); put texts in quotes, or give .jsonl.") from None
+        raise InvalidData(f"{path}:{begins}", f"not CSV ({error}); put texts in quotes, or give .jsonl") from None
 
 
 def _check_header(where: str, header: list[str]) -> None:
     if len(header) == 1:
-        raise JudgementsError(f"{where}: only one column found, {header[0]!r}; separate the columns with commas.")
+        raise InvalidData(where, f"only one column found, {header[0]!r}; separate the columns with commas")
     if len(set(header)) < len(header):
-        raise JudgementsError(f"{where}: a column's name occurs twice; name each column once.")
+        raise InvalidData(where, "a column's name occurs twice; name each column once")
 
 
 def _parquet_records(path: Path, on_bad: OnBad) -> Iterator[Record]:
@@ -73,7 +72,7 @@ def _parquet_records(path: Path, on_bad: OnBad) -> Iterator[Record]:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise JudgementsError(f"{path}: reading Parquet needs pyarrow; run pip install 'crossrank[train]'.") from None
+        raise InvalidData(path, "reading Parquet needs pyarrow; run pip install 'crossrank[train]'") from None
     number = 0
     with path.open("rb") as raw:
         try:
@@ -84,4 +83,4 @@ def _parquet_records(path: Path, on_bad: OnBad) -> Iterator[Record]:
                     number += 1
                     yield f"{path}:{number}", record
         except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise JudgementsError(f"{path}: cannot be read as Parquet; write it anew.") from error
+            raise InvalidData(path, "cannot be read as Parquet; write it anew") from error

@@ -3,8 +3,8 @@
 import math
 from pathlib import Path
 
-from crossrank.data.errors import JudgementsError
 from crossrank.data.files import numbered_lines, written_beside
+from crossrank.errors import InvalidData
 
 Ranking = dict[str, list[str]]
 Run = dict[str, dict[str, float]]
@@ -29,23 +29,23 @@ def read_run(path: Path) -> Run:
     """Read `query_id Q0 doc_id rank score tag` lines; as in trec_eval, scores count and ranks do not.
 
     Raises:
-        JudgementsError: A line is not what it should be, or names a document a second time.
+        InvalidData: A line is not what it should be, or names a document a second time.
         OSError: The file cannot be read.
     """
     run: Run = {}
     for where, line in numbered_lines(path):
         columns = line.split()
         if len(columns) != 6:
-            raise JudgementsError(f"{where}: {len(columns)} columns; write 'query_id Q0 doc_id rank score tag'.")
+            raise InvalidData(where, f"{len(columns)} columns; write 'query_id Q0 doc_id rank score tag'")
         query_id, _, doc_id, _, score, _ = columns
         try:
             value = float(score)
         except ValueError:
             value = math.nan
         if math.isnan(value):
-            raise JudgementsError(f"{where}: score {score!r} is not a number; write one.")
+            raise InvalidData(where, f"score {score!r} is not a number; write one")
         if doc_id in run.setdefault(query_id, {}):
-            raise JudgementsError(f"{where}: query {query_id!r} ranks {doc_id!r} a second time; drop one line.")
+            raise InvalidData(where, f"query {query_id!r} ranks {doc_id!r} a second time; drop one line")
         run[query_id][doc_id] = value
     return run
 

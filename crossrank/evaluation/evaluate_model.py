@@ -37,7 +37,7 @@ def evaluate_model(
 
     Raises:
         UsageError, InvalidRanker: the model or the data cannot be used.
-        crossrank.data.errors.JudgementsError: a line of the data is at fault.
+        InvalidData: a line of the data is at fault.
     """
     held_out = open_held_out(data)
     judged = held_out.judged

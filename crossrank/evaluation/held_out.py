@@ -93,7 +93,7 @@ def open_held_out(path: Path, max_queries: int | None = None, seed: int = 0) -> 
 
     Raises:
         UsageError: no such set, or nothing in it is judged relevant.
-        crossrank.data.errors.JudgementsError: a line is at fault.
+        InvalidData: a line is at fault.
     """
     if path.is_file():
         return from_examples(path.stem, grouped(read_examples(path)), max_queries, seed)

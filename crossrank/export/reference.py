@@ -69,7 +69,7 @@ def reference_sets(judgements: Sequence[Path], max_queries: int) -> list[Referen
         max_queries: how many queries of each are compared, drawn by a fixed seed.
 
     Raises:
-        crossrank.data.errors.JudgementsError: a judged set cannot be read.
+        InvalidData: a judged set cannot be read.
         UsageError: one judges nothing as relevant, or two have the same name.
     """
     if not judgements:

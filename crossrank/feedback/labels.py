@@ -20,10 +20,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crossrank.data.errors import JudgementsError
 from crossrank.data.eval_set import read_corpus, read_queries
 from crossrank.data.examples import rating_to_label
 from crossrank.data.files import written_beside
+from crossrank.errors import InvalidData, UsageError
 from crossrank.feedback.reader import Shown, StoreReader, opened_store
 
 # Measured values are about 1; a power of a rank must stay a number.
@@ -108,15 +108,15 @@ def export_feedback(
         force: Whether an existing `out` is replaced.
 
     Raises:
-        JudgementsError: The store or the corpus is not what it should be, or no row can be made; nothing is written.
+        InvalidData: The store or the corpus is not what it should be, or no row can be made; nothing is written.
         OSError: A file cannot be read or written.
     """
     if not 0 <= eta <= _MAX_ETA:
-        raise JudgementsError(f"eta {eta} is not a number from 0 to {_MAX_ETA}.")
+        raise UsageError(f"eta: {eta} is not a number from 0 to {_MAX_ETA}")
     if out.suffix.lower() != ".jsonl":
-        raise JudgementsError(f"{out}: rows are written as JSON Lines; give it the suffix .jsonl.")
+        raise InvalidData(out, "rows are written as JSON Lines; give it the suffix .jsonl")
     if out.exists() and (not force or out.samefile(store)):
-        raise JudgementsError(f"{out}: exists already; give a new file, or replace it with --force.")
+        raise InvalidData(out, "exists already; give a new file, or replace it with --force")
     texts = _Texts()
     if corpus is not None:
         _read_texts(corpus, texts)
@@ -181,10 +181,11 @@ def _require_rows(store: Path, report: FeedbackReport) -> None:
         return
     if report.skipped:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in report.skipped.items())
-        raise JudgementsError(
-            f"{store}: none of what was judged has both texts: {reasons}; name their source with --corpus, or let the "
-            "server keep them with --feedback-texts."
+        raise InvalidData(
+            store,
+            f"none of what was judged has both texts: {reasons}; name their source with --corpus, or let the "
+            "server keep them with --feedback-texts",
         )
     if report.feedback:
-        raise JudgementsError(f"{store}: holds clicks and no ratings; make rows of the clicks with --clicks use.")
-    raise JudgementsError(f"{store}: holds no feedback yet on its {report.impressions} answers; let users give some.")
+        raise InvalidData(store, "holds clicks and no ratings; make rows of the clicks with --clicks use")
+    raise InvalidData(store, f"holds no feedback yet on its {report.impressions} answers; let users give some")

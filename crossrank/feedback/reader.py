@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from crossrank.data.errors import JudgementsError
+from crossrank.errors import InvalidData
 
 # As `crossrank.feedback.schema` writes them.
 APPLICATION_ID = int.from_bytes(b"CRfb")
@@ -64,10 +64,10 @@ def opened_store(path: Path) -> Iterator[StoreReader]:
     """Open a store to read it, as it is at this moment; a server may go on writing.
 
     Raises:
-        JudgementsError: There is no such file, or it is no store of this version, or it cannot be read.
+        InvalidData: There is no such file, or it is no store of this version, or it cannot be read.
     """
     if not path.is_file():
-        raise JudgementsError(f"{path}: no such file; give the one that the server's --feedback names.")
+        raise InvalidData(path, "no such file; give the one that the server's --feedback names")
     try:
         # Never made, as `rw` says, nor changed; but a reader that may write leaves no -wal and -shm files behind.
         uri = f"{path.resolve().as_uri()}?mode=rw"
@@ -78,11 +78,11 @@ def opened_store(path: Path) -> Iterator[StoreReader]:
                 database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
             )
             if application != APPLICATION_ID:
-                raise JudgementsError(f"{path}: not a feedback store; give the one that the server's --feedback names.")
+                raise InvalidData(path, "not a feedback store; give the one that the server's --feedback names")
             if version != SCHEMA_VERSION:
-                raise JudgementsError(
-                    f"{path}: has version {version} of the schema; read it with the crossrank that wrote it."
+                raise InvalidData(
+                    path, f"has version {version} of the schema; read it with the crossrank that wrote it"
                 )
             yield StoreReader(database)
     except sqlite3.Error as error:
-        raise JudgementsError(f"{path}: cannot be read as a feedback store ({error}); is it whole?") from None
+        raise InvalidData(path, f"cannot be read as a feedback store ({error}); is it whole?") from None

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from crossrank.atomic import replace_directory
-from crossrank.data.errors import JudgementsError
 from crossrank.data.examples import grouped
 from crossrank.data.trec import ranking_from_scores
 from crossrank.errors import UsageError
@@ -65,7 +64,7 @@ def train(
     Raises:
         Stopped: it was stopped before its end.
         UsageError: the recipe, its data or the target cannot be used.
-        crossrank.data.errors.JudgementsError: a line of the data is at fault.
+        InvalidData: a line of the data is at fault.
     """
     if not is_main_process():
         barrier()
@@ -80,7 +79,7 @@ def train(
     with replace_directory(out, force=force) as directory, open_run(out, recipe, force=force) as run:
         try:
             report = _run(recipe, out, basis, run, directory, stop_after, step, progress)
-        except (UsageError, JudgementsError):
+        except UsageError:
             if run.checkpoint() is None:
                 run.remove()  # there is nothing to go on from
             raise

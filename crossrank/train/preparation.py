@@ -7,7 +7,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from crossrank.data.errors import JudgementsError
 from crossrank.data.examples import Example
 from crossrank.data.files import write_json
 from crossrank.errors import UsageError
@@ -30,7 +29,7 @@ def basis_of(recipe: Recipe) -> Basis:
 
     Raises:
         UsageError: no such data.
-        crossrank.data.errors.JudgementsError: the data are at fault.
+        InvalidData: the data are at fault.
     """
     wanted = recipe.evaluation
     if recipe.data.dev:
@@ -50,7 +49,7 @@ def open_held_out_sets(recipe: Recipe, basis: Basis, step: Step) -> tuple[HeldOu
 
     Raises:
         UsageError: one of them cannot be used.
-        crossrank.data.errors.JudgementsError: a line is at fault.
+        InvalidData: a line is at fault.
     """
     limit = recipe.evaluation.max_queries
     guards = [open_held_out(path, limit, recipe.seed) for path in recipe.data.guard]
@@ -102,7 +101,7 @@ def prepare(
 
     Raises:
         UsageError: the data cannot be used, or have faults that the recipe does not want.
-        crossrank.data.errors.JudgementsError: they are at fault as a whole.
+        InvalidData: they are at fault as a whole.
     """
     # A dev set that the recipe does not name was cut out of the training data.
     cut_out = () if recipe.data.dev or dev is None else set(dev.judged.queries.values())
@@ -133,7 +132,7 @@ def _screened(recipe: Recipe, run: RunDirectory, screen: Screen, teacher: Teache
 
     try:
         write_training_set(parts(), recipe.loss, run.data, scored=teacher is not None)
-    except (UsageError, JudgementsError):
+    except UsageError:
         screen.check(nothing_left=True)
         raise
     screen.check()

@@ -3,11 +3,10 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from crossrank.data.errors import JudgementsError
 from crossrank.data.eval_set import JudgedSet
 from crossrank.data.examples import Example
 from crossrank.data.near_duplicates import NearDuplicates
-from crossrank.errors import UsageError
+from crossrank.errors import InvalidData, UsageError
 from crossrank.train.recipe import Data
 
 _QUOTED = 3
@@ -64,7 +63,7 @@ class Screen:
             for doc_id in judged.positives(query_id)
         )
 
-    def bad_row(self, error: JudgementsError) -> None:
+    def bad_row(self, error: InvalidData) -> None:
         """Notes a row at fault."""
         self.found.bad_rows += 1
         if self.found.bad_rows <= _QUOTED:

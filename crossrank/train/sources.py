@@ -27,7 +27,7 @@ def examples_of(source: Source, recipe: Recipe, screen: Screen) -> Iterator[Exam
 
     Raises:
         UsageError: no such data.
-        crossrank.data.errors.JudgementsError: the data as a whole are at fault.
+        InvalidData: the data as a whole are at fault.
     """
     found: Iterable[Example]
     if source.dataset is not None:

@@ -17,7 +17,6 @@ from crossrank.bench.load_summary import summarise
 from crossrank.bench.objective import Objective, Search, highest_rate, parse_objective
 from crossrank.bench.outcomes import STOPPED, Load, Outcome
 from crossrank.bench.workload import RankCall, workload_calls
-from crossrank.data.errors import JudgementsError
 from crossrank.errors import UsageError
 from crossrank.inference.hub import DEFAULT_RANKER
 from tests.conftest import HELDOUT
@@ -199,7 +198,7 @@ def test_workloads(tmp_path: Path) -> None:
         ("{", "own.jsonl:2"),
     ):
         own.write_text(json.dumps({"query": "q", "documents": ["a"]}) + "\n" + line + "\n")
-        with pytest.raises((UsageError, JudgementsError), match=sentence):
+        with pytest.raises(UsageError, match=sentence):
             workload_calls(str(own), 5, 2, seed=1)
     with pytest.raises(UsageError, match="workload fixed-0: give passages, fixed-N"):
         workload_calls("fixed-0", 5, 2, seed=1)

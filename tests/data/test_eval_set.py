@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossrank.data.errors import JudgementsError
 from crossrank.data.eval_set import JudgedSet, is_judged_set, read_judged_set, write_judged_set
+from crossrank.errors import InvalidData
 
 SMALL = JudgedSet(
     queries={"q1": "parse a date", "q2": "open a file"},
@@ -116,11 +116,12 @@ def test_bad_lines_are_named(tmp_path: Path, case: str) -> None:
     name, content, message = BAD[case]
     good: dict[str, str | bytes] = {"queries": QUERY, "corpus": DOC, "qrels": "q1 0 d1 1\n"}
     write(tmp_path, **(good | {name: content}))
-    with pytest.raises(JudgementsError) as error:
+    with pytest.raises(InvalidData) as error:
         read_judged_set(tmp_path)
     file = "qrels.tsv" if name == "qrels" else f"{name}.jsonl"
     assert str(error.value).startswith(f"{tmp_path / file}{message}")
-    assert str(error.value).endswith(".")
+    assert not str(error.value).endswith(".")
+    assert error.value.line == (int(message.split(":")[1]) if message[1].isdigit() else None)
     assert "\n" not in str(error.value)
 
 
@@ -128,7 +129,7 @@ def test_other_directories_are_no_judged_sets(tmp_path: Path) -> None:
     write(tmp_path, queries=QUERY, corpus=DOC)
     for path in (tmp_path, tmp_path / "absent", tmp_path / "queries.jsonl"):
         assert not is_judged_set(path)
-        with pytest.raises(JudgementsError, match="not a judged set"):
+        with pytest.raises(InvalidData, match="not a judged set"):
             read_judged_set(path)
 
 

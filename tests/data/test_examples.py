@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from crossrank.data.errors import JudgementsError
 from crossrank.data.examples import Example, grouped, rating_to_label, read_examples
+from crossrank.errors import InvalidData, UsageError
 
 AWKWARD = "tab\t comma, quote\" 'single' \u2028\x85\x0b \n\n\r\n lone\r 日本語 🙂"
 TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20).map(lambda text: text + AWKWARD)
@@ -62,7 +62,7 @@ def test_ratings_become_labels() -> None:
     assert [rating_to_label(stars) for stars in range(1, 6)] == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert [rating_to_label("up"), rating_to_label("down")] == [1.0, 0.0]
     for rating in (0, 6, True, "sideways", "5"):
-        with pytest.raises(JudgementsError, match="neither 1 to 5 stars"):
+        with pytest.raises(UsageError, match="neither 1 to 5 stars"):
             rating_to_label(rating)
 
 
@@ -105,10 +105,11 @@ def test_bad_rows_are_named(tmp_path: Path, case: str) -> None:
     suffix, content, message = BAD[case]
     path = tmp_path / f"rows.{suffix}"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(JudgementsError) as error:
+    with pytest.raises(InvalidData) as error:
         list(read_examples(path))
     assert str(error.value).startswith(f"{path}{message}")
-    assert str(error.value).endswith(".")
+    assert not str(error.value).endswith(".")
+    assert error.value.line == (int(message.split(":")[1]) if message[1].isdigit() else None)
     assert "\n" not in str(error.value)
 
 
@@ -152,7 +153,7 @@ def test_rows_of_a_query_become_one_example() -> None:
     rows = [Example("a", ("x",), (1.0,)), Example("b", ("x",), (0.0,)), Example("a", ("y", "x"), (0.0, 1.0))]
     assert grouped(rows) == [Example("a", ("x", "y"), (1.0, 0.0)), Example("b", ("x",), (0.0,))]
     contradicting = [*rows, Example("a", ("x",), (0.0,))]
-    with pytest.raises(JudgementsError, match="'x' is labelled 1 and 0"):
+    with pytest.raises(InvalidData, match="'x' is labelled 1 and 0"):
         grouped(contradicting)
     assert grouped(contradicting, on_bad=lambda error: None) == grouped(rows)
 
@@ -162,19 +163,19 @@ def test_parquet_rows_are_counted_and_columns_checked(tmp_path: Path) -> None:
     parquet.write_table(
         pyarrow.table({"query": ["q", "q"], "document": ["d", "e"], "label": [1.0, float("nan")]}), path
     )
-    with pytest.raises(JudgementsError, match=r"rows\.parquet:2: label nan"):
+    with pytest.raises(InvalidData, match=r"rows\.parquet:2: label nan"):
         list(read_examples(path))
     parquet.write_table(pyarrow.table({"query": ["q"], "text": ["d"]}), path)
-    with pytest.raises(JudgementsError, match=r"rows\.parquet:1: the columns are 'query', 'text'"):
+    with pytest.raises(InvalidData, match=r"rows\.parquet:1: the columns are 'query', 'text'"):
         list(read_examples(path))
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(JudgementsError, match="cannot be read as Parquet"):
+    with pytest.raises(InvalidData, match="cannot be read as Parquet"):
         list(read_examples(path))
 
 
 def test_a_missing_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(JudgementsError, match=r"run pip install 'crossrank\[train\]'\.$"):
+    with pytest.raises(InvalidData, match=r"run pip install 'crossrank\[train\]'$"):
         list(read_examples(tmp_path / "rows.parquet"))
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossrank.data.errors import JudgementsError
 from crossrank.data.trec import Run, ranking_from_scores, read_run, write_run
+from crossrank.errors import InvalidData
 
 IDS = st.text(alphabet=st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=5)
 RUNS = st.dictionaries(
@@ -56,7 +56,7 @@ def test_the_format_is_trecs(tmp_path: Path) -> None:
 def test_bad_lines_are_named(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "a.run"
     path.write_text(content)
-    with pytest.raises(JudgementsError) as error:
+    with pytest.raises(InvalidData) as error:
         read_run(path)
     assert str(error.value).startswith(f"{path}{message}")
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossrank.data.errors import JudgementsError
 from crossrank.data.examples import Example, read_examples
+from crossrank.errors import InvalidData, UsageError
 from crossrank.feedback import reader as feedback_store
 from crossrank.feedback import schema as feedback_file
 from crossrank.feedback.labels import RankClicks, export_feedback
@@ -89,7 +89,7 @@ def test_labels_are_means_of_the_last_ratings_then_weighed_clicks(
         store, out = Path(root) / "store", Path(root) / "rows.jsonl"
         written(store, answers)
         if not expected:
-            with pytest.raises(JudgementsError, match="holds"):
+            with pytest.raises(InvalidData, match="holds"):
                 export_feedback(store, out, use_clicks=use_clicks, eta=eta)
             assert not out.exists()
             return
@@ -166,7 +166,7 @@ def test_what_cannot_be_exported_is_one_sentence_and_leaves_no_file(store: Path,
     given: list[tuple[Path, dict[str, Any], str]] = [
         (store, {}, "holds clicks and no ratings"),
         (store, {"use_clicks": True}, "none of what was judged has both texts: the query has no text (3); name their"),
-        (store, {"use_clicks": True, "eta": float("nan")}, "eta nan is not a number"),
+        (store, {"use_clicks": True, "eta": float("nan")}, "eta: nan is not a number"),
         (bare, {}, "holds no feedback yet on its 1 answers"),
         (foreign, {}, "not a feedback store"),
         (newer, {}, "has version 2 of the schema"),
@@ -176,11 +176,11 @@ def test_what_cannot_be_exported_is_one_sentence_and_leaves_no_file(store: Path,
     ]
     before = sorted(tmp_path.iterdir())
     for path, options, sentence in given:
-        with pytest.raises(JudgementsError) as refused:
+        with pytest.raises(UsageError) as refused:
             export_feedback(path, out, **options)
         assert sentence in str(refused.value)
         assert "\n" not in str(refused.value)
-    with pytest.raises(JudgementsError, match="give it the suffix"):
+    with pytest.raises(InvalidData, match="give it the suffix"):
         export_feedback(store, tmp_path / "rows.csv")
     assert sorted(tmp_path.iterdir()) == before
 
@@ -191,7 +191,7 @@ def test_what_exists_is_replaced_only_by_force_and_a_store_never(tmp_path: Path,
     out.write_text("mine\n")
     kept = store.read_bytes()
     for target, force in ((out, False), (store, True)):
-        with pytest.raises(JudgementsError, match="exists already"):
+        with pytest.raises(InvalidData, match="exists already"):
             export_feedback(store, target, force=force)
     assert (out.read_text(), store.read_bytes()) == ("mine\n", kept)
     export_feedback(store, out, force=True)

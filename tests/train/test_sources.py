@@ -4,10 +4,9 @@ from pathlib import Path
 import datasets
 import pytest
 
-from crossrank.data.errors import JudgementsError
 from crossrank.data.eval_set import JudgedSet, read_judged_set, write_judged_set
 from crossrank.data.examples import Example
-from crossrank.errors import UsageError
+from crossrank.errors import InvalidData, UsageError
 from crossrank.train.recipe import Loss, Recipe
 from crossrank.train.screening import Screen
 from crossrank.train.sources import examples_of, has_few_queries
@@ -151,5 +150,5 @@ def test_queries_are_counted_no_further_than_needed(judged: Path, tmp_path: Path
 def test_a_file_of_the_wrong_kind(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("query;document;label\nq;a;1\n")
-    with pytest.raises(JudgementsError, match="only one column found"):
+    with pytest.raises(InvalidData, match="only one column found"):
         examples(recipe(path))
