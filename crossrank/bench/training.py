@@ -15,14 +15,13 @@ from transformers import PrinterCallback
 from crossrank.bench.alternate import ratio
 from crossrank.bench.result import Result, Speed, new_result
 from crossrank.errors import UsageError
-from crossrank.train.dataset import TrainingSet, open_training_set, write_training_set
+from crossrank.train.collect import collect
 from crossrank.train.fit.base import open_base, usable_precision
 from crossrank.train.fit.fine_tune import fine_tune
 from crossrank.train.fit.losses import make_loss
+from crossrank.train.materialise import TrainingSet, materialise, open_training_set
 from crossrank.train.recipe import Recipe
 from crossrank.train.run_directory import RunDirectory
-from crossrank.train.screening import Screen
-from crossrank.train.sources import examples_of
 
 BASELINE = "sentence-transformers, its defaults"
 
@@ -116,14 +115,12 @@ def bench_training(
 
 def _rows(recipe: Recipe, rows: int, directory: Path) -> TrainingSet:
     """Some rows of a recipe's data."""
-    screen = Screen(recipe.data, [])
-
-    parts = ((source.weight, examples_of(source, recipe, screen)) for source in recipe.data.train)
     # What the labels are does not change the speed, so a teacher need not score.
-    write_training_set(parts, recipe.loss, directory, scored=recipe.distillation.teacher is not None)
+    relabel = iter if recipe.distillation.teacher else None
+    materialise(collect(recipe, directory / "collected"), recipe.loss, directory, relabel=relabel)
     whole = open_training_set(directory, recipe.seed)
     some = whole.dataset.shuffle(seed=recipe.seed).select(range(min(rows, len(whole.dataset)))).flatten_indices()
-    return TrainingSet(some, round(whole.pairs * len(some) / len(whole.dataset)), whole.useless, whole.repeated)
+    return TrainingSet(some, round(whole.pairs * len(some) / len(whole.dataset)), whole.useless)
 
 
 def _ours(model: Any, learnt: TrainingSet, recipe: Recipe, scratch: Path) -> None:

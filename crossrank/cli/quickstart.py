@@ -21,7 +21,7 @@ import typer
 from crossrank.cli.export import show_report
 from crossrank.cli.output import needs, print_json, print_step, print_table
 from crossrank.cli.progress import progress_bars
-from crossrank.cli.train import note_of, progress_bar, show_mining, show_training, show_verdicts
+from crossrank.cli.train import show_mining, show_training, show_verdicts
 from crossrank.client import RankClient
 from crossrank.errors import CrossrankError
 from crossrank.progress import Progress
@@ -120,13 +120,8 @@ def _train(out: Path, show: Show) -> None:
         Path(crossrank.train.__path__[0]) / "recipes" / "quickstart.toml",
         [f"base={out}/base", f"data.train={out}/data/train", f"data.dev={out}/dev"],
     )
-    with progress_bar("train") as bar:
-        report = run(
-            recipe,
-            out / "model",
-            step=print_step,
-            progress=lambda number, steps, loss, quality: bar(number, steps, note_of(loss, quality)),
-        )
+    with progress_bars():
+        report = run(recipe, out / "model")
     show(show_training, report)
 
 

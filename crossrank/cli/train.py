@@ -1,20 +1,17 @@
 """`crossrank mine-code`, `crossrank train` and `crossrank evaluate`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from crossrank.cli.output import console, needs, print_json, print_step, print_table, ranker_or_default
+from crossrank.cli.output import needs, print_json, print_table, ranker_or_default
 from crossrank.cli.progress import progress_bars
 from crossrank.errors import CrossrankError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from crossrank.data.mining.code import MiningReport
     from crossrank.evaluation.compare import Evaluation
@@ -51,8 +48,9 @@ def train(
     force: Annotated[
         bool, typer.Option("--force", help="Replace the directory, or another unfinished run, if there is one.")
     ] = False,
-    stop_after: Annotated[
-        float | None, typer.Option(min=0, metavar="MINUTES", help="Stop then; the same command goes on from there.")
+    time_limit: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="MINUTES", help="Stop after so long; the same command resumes the run."),
     ] = None,
     require_better: Annotated[
         bool, typer.Option("--require-better", help="Exit with 3 unless the verdict is that the training helped.")
@@ -72,15 +70,9 @@ def train(
     if recipe is None:
         raise UsageError("give a recipe, a TOML file; --explain prints what it may hold")
     loaded = load_recipe(recipe, overrides or ())
-    with progress_bar("train") as show:
-        report = run(
-            loaded,
-            out or Path(loaded.name),
-            force=force,
-            stop_after=None if stop_after is None else 60 * stop_after,
-            step=print_step,
-            progress=lambda number, steps, loss, quality: show(number, steps, note_of(loss, quality)),
-        )
+    seconds = None if time_limit is None else 60 * time_limit
+    with progress_bars():
+        report = run(loaded, out or Path(loaded.name), force=force, time_limit=seconds)
     if report is None:
         return
     if as_json:
@@ -98,55 +90,27 @@ class NotBetter(CrossrankError):
 
 
 def evaluate(
-    what: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="[MODEL] DATA",
-            help="A cross-encoder (directory or Hugging Face id) or a ranker, by default the one that comes with "
-            "crossrank; and a judged set, or a file of rows.",
-        ),
-    ],
+    data: Annotated[Path, typer.Argument(help="An evaluation set in the BEIR layout, or a file of rows.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="Cross-encoder (directory or Hugging Face id) or ranker. Default: the bundled ranker."),
+    ] = None,
     variant: Annotated[str | None, typer.Option(help="Variant of a ranker. Default: the one that is served.")] = None,
     base: Annotated[
         str | None, typer.Option(help="Bi-encoder whose cosine order is shown. Default: what the model came from.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the evaluation as JSON.")] = False,
 ) -> None:
-    """Evaluate a model on the candidates of a judged set, beside BM25's order, its base's cosine, and both fused."""
+    """Evaluate a model on the candidates of an evaluation set, beside BM25, its base's cosine, and both fused."""
     with needs("train"):
         from crossrank.evaluation.evaluate_model import evaluate_model
-    if len(what) > 2:
-        raise UsageError(f"evaluate takes a model and data, not {len(what)} arguments")
-    *models, data = what
-    model = models[0] if models else str(ranker_or_default(None))
-    evaluation = evaluate_model(model, Path(data), variant=variant, base=base, step=print_step)
+    opened = model or str(ranker_or_default(None))
+    with progress_bars():
+        evaluation = evaluate_model(opened, data, variant=variant, base=base)
     if as_json:
         print_json(evaluation.to_json())
     else:
         show_evaluation(evaluation)
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator["Callable[[int, int, str], None]"]:
-    """A bar on standard error; the function that it gives takes done, total and a note."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(what, total=None, note="", visible=False)
-
-        def show(done: int, total: int, note: str) -> None:
-            progress.update(task, completed=done, total=total, note=note, visible=True)
-            # A log file sees no bar; the early look at the loss should not be lost there.
-            if not console.is_terminal and note:
-                print_step(f"{what} {done}/{total} {note}")
-
-        yield show
 
 
 def show_mining(report: "MiningReport") -> None:
@@ -168,12 +132,12 @@ def show_training(report: "TrainingReport") -> None:
     losses = history.losses
     print_table(
         str(report.directory),
-        ("pairs", "steps", "seen", "seconds", "precision", "first loss", "last loss", "highest rate"),
+        ("pairs", "steps", "pairs seen", "seconds", "precision", "first loss", "last loss", "highest rate"),
         [
             (
-                str(report.pairs),
+                str(report.training_set_pairs),
                 str(history.steps),
-                str(history.pairs),
+                str(history.pairs_seen),
                 f"{history.seconds:.0f}",
                 history.precision,
                 f"{losses[0][1]:.4f}",
@@ -185,11 +149,6 @@ def show_training(report: "TrainingReport") -> None:
     for measured in report.all_measured:
         show_evaluation(measured.evaluation, measured.held_out.name)
     print(f"Verdict: {report.verdict.sentence}." if report.verdict else "No verdict: nothing could be held out.")
-
-
-def note_of(loss: float, quality: float | None) -> str:
-    """How the training goes."""
-    return f"loss {loss:.4f}" + ("" if quality is None else f", nDCG@10 {quality:.3f}")
 
 
 def show_keys(keys: "Sequence[tuple[str, str, str]]", as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """Evaluates a model, in PyTorch or as it is served, beside the orders that need no training."""
 
 import json
-from collections.abc import Callable
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,10 @@ from crossrank.inference.scorer import Scorer
 from crossrank.models.bi_encoder import BiEncoder
 from crossrank.models.cross_encoder import open_cross_encoder, predict
 from crossrank.models.location import is_bi_encoder
+from crossrank.progress import Progress
 from crossrank.train.report.write import METRICS_FILE
+
+_LOG = logging.getLogger("crossrank.evaluation")
 
 
 def evaluate_model(
@@ -24,7 +27,6 @@ def evaluate_model(
     *,
     variant: str | None = None,
     base: str | None = None,
-    step: Callable[[str], None] = lambda name: None,
 ) -> Evaluation:
     """Evaluates a cross-encoder, in PyTorch, or a ranker, as it is served.
 
@@ -33,7 +35,6 @@ def evaluate_model(
         data: a judged set, which without candidates of its own gets BM25's and the base's best 50; or a file of rows.
         variant: of a ranker; by default the one that is served.
         base: a bi-encoder whose cosine order is shown too; by default the one that `metrics.json` of the model names.
-        step: called with the name of each step as it begins.
 
     Raises:
         UsageError, InvalidRanker: the model or the data cannot be used.
@@ -47,15 +48,15 @@ def evaluate_model(
     opened = None if is_ranker else open_cross_encoder(model)
     name = _recorded_bi_encoder(Path(model)) if base is None else base if is_bi_encoder(base) else None
     bi_encoder = BiEncoder(name) if name else None
-    step("find and order the candidates without the model")
-    candidates = held_out.candidates or judged.candidates or first_stage(judged, bi_encoder)
-    before = untrained_orders(judged, candidates, bi_encoder)
-    step(f"order them with {model}")
-    if opened:
-        scores = score_candidates(judged, candidates, partial(predict, opened))
-    else:
-        with Scorer.open(model, variant=variant) as scorer:
-            scores = score_candidates(judged, candidates, partial(scorer.predict, score_kind="logit"))
+    with Progress(_LOG, "find candidates and rank the baselines"):
+        candidates = held_out.candidates or judged.candidates or first_stage(judged, bi_encoder)
+        before = untrained_orders(judged, candidates, bi_encoder)
+    with Progress(_LOG, f"rank with {model}"):
+        if opened:
+            scores = score_candidates(judged, candidates, partial(predict, opened))
+        else:
+            with Scorer.open(model, variant=variant) as scorer:
+                scores = score_candidates(judged, candidates, partial(scorer.predict, score_kind="logit"))
     return compare_systems(judged, {Path(model).name: ranking_from_scores(scores), **before}, candidates)
 
 

@@ -1,19 +1,23 @@
 """Negatives for queries whose judgements name only what is relevant."""
 
+import logging
 import random
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Sequence
+from itertools import chain, islice
 
 from crossrank.data.bm25 import BM25
 from crossrank.data.eval_set import JudgedSet
-from crossrank.data.near_duplicates import is_near_duplicate
+from crossrank.data.near_duplicates import NearDuplicates
 from crossrank.data.trec import Ranking
 from crossrank.evaluation.baselines import Predict, nearest
 from crossrank.models.bi_encoder import BiEncoder
+from crossrank.progress import Progress
 from crossrank.train.recipe import Negatives
 
 # A scorer that need not find the hardest looks at so many for each one wanted.
 _LOOKED_AT = 4
+
+_LOG = logging.getLogger("crossrank.train")
 
 
 def mine_negatives(
@@ -54,50 +58,55 @@ def mine_negatives(
         lists.append((run or {}, wanted.run))
     everything = list(judged.corpus)
     negatives: dict[str, list[str]] = {}
-    for query_id in judged.queries:
-        excluded = set(judged.qrels.get(query_id, ()))
-        positives = [judged.corpus[doc_id] for doc_id in sorted(judged.positives(query_id))]
-        found: list[tuple[list[str], int]] = []
-        for ranking, number in lists:
-            near = [doc_id for doc_id in ranking.get(query_id, []) if doc_id not in excluded]
-            near = near[wanted.range_min : wanted.range_max]
-            draw.shuffle(near)
-            found.append((near if wanted.hardest else near[: _LOOKED_AT * number] if score else near, number))
-        if score:
-            kept = _scored(judged, query_id, sorted(set(chain.from_iterable(near for near, _ in found))), wanted, score)
-            found = [
-                (sorted(kept.keys() & set(near), key=lambda doc_id: (-kept[doc_id], doc_id)), number)
-                if wanted.hardest
-                else ([doc_id for doc_id in near if doc_id in kept], number)
-                for near, number in found
-            ]
-        far = draw.sample(everything, min(len(everything), 20 * (wanted.random + 1)))
-        chosen: list[str] = []
-        for source, number in (*found, (far, wanted.random)):
-            for doc_id in _usable(source, judged, positives, excluded):
-                if number == 0:
-                    break
-                chosen.append(doc_id)
-                excluded.add(doc_id)
-                number -= 1
-        negatives[query_id] = chosen
+    with Progress(_LOG, "choose negatives", total=len(judged.queries)) as progress:
+        for query_id in judged.queries:
+            judged_ids = set(judged.qrels.get(query_id, ()))
+            found: list[tuple[list[str], int]] = []
+            for ranking, number in lists:
+                near = [doc_id for doc_id in ranking.get(query_id, []) if doc_id not in judged_ids]
+                near = near[wanted.range_min : wanted.range_max]
+                draw.shuffle(near)
+                found.append((near if wanted.hardest or not score else near[: _LOOKED_AT * number], number))
+            if score:
+                found = _scored(judged, query_id, found, wanted, score)
+            far = draw.sample(everything, min(len(everything), 20 * (wanted.random + 1)))
+            negatives[query_id] = _chosen(judged, query_id, [*found, (far, wanted.random)])
+            progress.advance()
     return negatives
 
 
 def _scored(
-    judged: JudgedSet, query_id: str, doc_ids: Sequence[str], wanted: Negatives, score: Predict
-) -> dict[str, float]:
-    """What may be a negative, with its score."""
+    judged: JudgedSet, query_id: str, found: Sequence[tuple[list[str], int]], wanted: Negatives, score: Predict
+) -> list[tuple[list[str], int]]:
+    """What a scorer leaves of each list: without probable answers, and the hardest first where those are wanted."""
     relevant = sorted(judged.positives(query_id))
+    doc_ids = sorted(set(chain.from_iterable(near for near, _ in found)))
     query = judged.queries[query_id]
     scores = score([(query, judged.corpus[doc_id]) for doc_id in (*relevant, *doc_ids)]).tolist()
     highest = max(scores[: len(relevant)], default=float("inf")) - (wanted.margin or 0.0)
-    found = zip(doc_ids, scores[len(relevant) :], strict=True)
-    return {doc_id: value for doc_id, value in found if wanted.margin is None or value < highest}
+    kept = {
+        doc_id: value
+        for doc_id, value in zip(doc_ids, scores[len(relevant) :], strict=True)
+        if wanted.margin is None or value < highest
+    }
+    left = [([doc_id for doc_id in near if doc_id in kept], number) for near, number in found]
+    if wanted.hardest:
+        left = [(sorted(near, key=lambda doc_id: (-kept[doc_id], doc_id)), number) for near, number in left]
+    return left
 
 
-def _usable(source: Sequence[str], judged: JudgedSet, positives: Sequence[str], excluded: set[str]) -> Iterator[str]:
-    for doc_id in source:
-        text = judged.corpus[doc_id]
-        if doc_id not in excluded and not any(is_near_duplicate(text, positive) for positive in positives):
-            yield doc_id
+def _chosen(judged: JudgedSet, query_id: str, sources: Sequence[tuple[Sequence[str], int]]) -> list[str]:
+    """The first usable documents of each source, as many as are wanted of it, none twice."""
+    answers = NearDuplicates(judged.corpus[doc_id] for doc_id in judged.positives(query_id))
+    judged_ids = judged.qrels.get(query_id, {})
+    chosen: list[str] = []
+    for doc_ids, number in sources:
+        usable = (
+            doc_id
+            for doc_id in doc_ids
+            if doc_id not in judged_ids
+            and doc_id not in chosen
+            and next(answers.find(judged.corpus[doc_id]), None) is None
+        )
+        chosen += list(islice(usable, number))
+    return chosen

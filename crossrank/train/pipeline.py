@@ -1,62 +1,53 @@
-"""Training, step by step: data, base, the orders before, fine-tune, evaluate, judge, write."""
+"""Training, step by step: collect, split, materialise, rank the baselines, fit, evaluate, judge, write."""
 
+import logging
+from dataclasses import asdict
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from crossrank.atomic import replace_directory
-from crossrank.data.examples import grouped
 from crossrank.data.trec import ranking_from_scores
 from crossrank.errors import UsageError
 from crossrank.evaluation.baselines import score_candidates
 from crossrank.evaluation.compare import MEASURE
-from crossrank.evaluation.held_out import HeldOut, Measured, from_examples, measure
+from crossrank.evaluation.held_out import HeldOut, Measured, measure
 from crossrank.evaluation.metrics import evaluate, mean
 from crossrank.evaluation.verdict import judge
 from crossrank.inference.calibration import Calibration
 from crossrank.models.cross_encoder import predict
+from crossrank.progress import Progress
 from crossrank.train.calibration import fit_calibration
-from crossrank.train.dataset import open_training_set
-from crossrank.train.fit.base import open_base, usable_precision
+from crossrank.train.collect import collect
+from crossrank.train.fit.base import open_base
 from crossrank.train.fit.cross_validation import cross_validate
 from crossrank.train.fit.distributed import barrier, is_main_process, world_size
-from crossrank.train.fit.fine_tune import Progress, fine_tune
-from crossrank.train.preparation import Basis, Step, basis_of, open_held_out_sets, open_teacher, prepare
+from crossrank.train.fit.fine_tune import fine_tune
+from crossrank.train.materialise import materialise, open_training_set
 from crossrank.train.recipe import Recipe
 from crossrank.train.report.model_card import describe
 from crossrank.train.report.write import TrainingReport, write_result
 from crossrank.train.run_directory import RunDirectory, open_run, run_of
-from crossrank.train.screening import Screen
-from crossrank.train.sources import examples_of
-from crossrank.train.teacher import Teacher
+from crossrank.train.split import split_examples
+from crossrank.train.teacher import open_teacher
 
-_CROSS_VALIDATION_FILE = "cross-validation.json"
+LOG = logging.getLogger("crossrank.train")
 
 
-def train(
-    recipe: Recipe,
-    out: Path,
-    *,
-    force: bool = False,
-    stop_after: float | None = None,
-    step: Step = lambda name: None,
-    progress: Progress = lambda number, steps, loss, quality: None,
-) -> TrainingReport | None:
+def train(recipe: Recipe, out: Path, *, force: bool = False, time_limit: float | None = None) -> TrainingReport | None:
     """Runs a recipe and writes a directory that sentence-transformers opens.
 
-    Beside the model it holds a model card, the resolved recipe (`recipe.toml`), `metrics.json`, `report.html`, plots
-    and TensorBoard's `runs/`. A run that was stopped or killed goes on from its last checkpoint.
+    Beside the model it holds a model card, the resolved recipe (`recipe.toml`), `metrics.json`, `report.html` and
+    plots. A run that was stopped or killed resumes from its last checkpoint. `logging.getLogger("crossrank.train")`
+    is told each step, and how far it is every ten seconds.
 
     Args:
         recipe: see `crossrank.train.recipe_files.load_recipe`.
         out: the directory to write.
         force: whether an existing one, or another run that was not finished, is replaced.
-        stop_after: seconds of training after which the run stops, to be gone on with.
-        step: called with the name of each step as it begins, and with what should be known of the data.
-        progress: called while the model learns.
+        time_limit: seconds of training after which the run stops; the same call resumes it.
 
     Returns:
         What it gave; None in all but the first of several processes.
@@ -64,99 +55,65 @@ def train(
     Raises:
         Stopped: it was stopped before its end.
         UsageError: the recipe, its data or the target cannot be used.
-        InvalidData: a line of the data is at fault.
+        InvalidData: a line of the data is invalid.
     """
     if not is_main_process():
+        LOG.setLevel(logging.WARNING)
         barrier()
         run = run_of(out)
         fine_tune(open_base(recipe), open_training_set(run.data, recipe.seed), recipe, run)
         return None
-    if world_size() > 1 and stop_after:
-        raise UsageError("several processes cannot be stopped by the clock; leave --stop-after out")
-    basis = basis_of(recipe)
-    if world_size() > 1 and basis == "cross_validation":
-        raise UsageError("cross-validation is for one process; name data.dev, or set evaluation.without_dev")
+    if world_size() > 1 and time_limit:
+        raise UsageError("several processes cannot be stopped by the clock; leave --time-limit out")
     with replace_directory(out, force=force) as directory, open_run(out, recipe, force=force) as run:
         try:
-            report = _run(recipe, out, basis, run, directory, stop_after, step, progress)
+            report = _run(recipe, out, run, directory, time_limit)
         except UsageError:
             if run.checkpoint() is None:
-                run.remove()  # there is nothing to go on from
+                run.remove()  # there is nothing to resume
             raise
     run.remove()
     return report
 
 
-def _run(
-    recipe: Recipe,
-    out: Path,
-    basis: Basis,
-    run: RunDirectory,
-    directory: Path,
-    stop_after: float | None,
-    step: Step,
-    progress: Progress,
-) -> TrainingReport:
-    dev, guards = open_held_out_sets(recipe, basis, step)
-    held_out = [*([dev] if dev else []), *guards]
+def _run(recipe: Recipe, out: Path, run: RunDirectory, directory: Path, time_limit: float | None) -> TrainingReport:
+    collected = collect(recipe, run.collected)
+    split = split_examples(recipe, collected, run.split)
+    if split.folds and world_size() > 1:
+        raise UsageError("cross-validation is for one process; name data.dev, or set evaluation.without_dev")
     teacher = open_teacher(recipe, out)
-    examples, screening = prepare(recipe, run, dev, guards, teacher, step)
-    measured = _cross_validated(recipe, run, guards, teacher, step) if basis == "cross_validation" else None
-    step(f"open {recipe.base}")
-    model = open_base(recipe)
-    describe(model, recipe)
-    for held in held_out:
-        step(f"order {held.name} without training")
-        held.order_before(model, recipe, run.path / f"before-{held.name}.json", teacher)
-    step(f"train on {examples.pairs} pairs, {usable_precision(recipe.training)}")
+    relabel = teacher.relabel if teacher else None
+    materialise(collected, recipe.loss, run.data, withheld=split.withheld, relabel=relabel)
+    examples = open_training_set(run.data, recipe.seed)
+    with Progress(LOG, f"open {recipe.base}"):
+        model = open_base(recipe)
+        describe(model, recipe)
+    for held in split.held_out:
+        with Progress(LOG, f"rank {held.name} without training"):
+            held.order_before(model, recipe, run.path / f"before-{held.name}.json", teacher)
+    crossed = cross_validate(recipe, collected, split, run.folds, relabel) if split.folds else None
     barrier()
-    evaluated = partial(_quality, dev, model) if dev and recipe.training.eval_steps else None
-    history = fine_tune(model, examples, recipe, run, progress=progress, evaluate=evaluated, stop_after=stop_after)
-    measured = _measured(dev, model, step) if dev else measured
-    others = [_measured(guard, model, step) for guard in guards]
-    verdict = None
-    if measured:
-        verdict = judge(
-            measured.evaluation,
-            measured.held_out.reference,
-            folds=measured.folds,
-            guards={other.held_out.name: (other.evaluation, other.held_out.reference) for other in others},
-        )
-    calibration = _calibration(recipe, measured, step)
-    step("write the model")
-    report = TrainingReport(out, examples.pairs, screening, history, measured, others, verdict, calibration)
-    write_result(directory, model, recipe, run, examples, report)
+    evaluated = partial(_quality, split.dev, model) if split.dev and recipe.training.eval_steps else None
+    history = fine_tune(model, examples, recipe, run, evaluate=evaluated, time_limit=time_limit)
+    measured = None
+    if split.dev:
+        measured = measure(split.dev, crossed or _scores(split.dev, model), folds=len(split.folds) or None)
+    regressions = [measure(held, _scores(held, model)) for held in split.regression_sets]
+    with Progress(LOG, "judge and write the model"):
+        verdict = None
+        if measured:
+            guards = {each.held_out.name: (each.evaluation, each.held_out.reference) for each in regressions}
+            verdict = judge(measured.evaluation, measured.held_out.reference, folds=measured.folds, guards=guards)
+        screening = {"bad_rows": collected.bad_rows, "quotes": collected.quotes, **asdict(split.overlap)}
+        calibration = _calibration(recipe, measured)
+        report = TrainingReport(out, examples.pairs, screening, history, measured, regressions, verdict, calibration)
+        write_result(directory, model, recipe, run, examples, report)
     return report
 
 
-def _cross_validated(
-    recipe: Recipe, run: RunDirectory, guards: list[HeldOut], teacher: Teacher | None, step: Step
-) -> Measured | None:
-    screen = Screen(recipe.data, [guard.judged for guard in guards])
-    parts = [(source.weight, list(examples_of(source, recipe, screen))) for source in recipe.data.train]
-    # What contradicts an earlier row has been said, and left out, by now.
-    examples = grouped(chain.from_iterable(part for _, part in parts), on_bad=lambda error: None)
-    try:
-        held_out = from_examples("cross-validation", examples, recipe.evaluation.max_queries, recipe.seed)
-    except UsageError as error:
-        step(f"not cross-validated: {error}")
-        return None
-    relabel = teacher.relabel if teacher else None
-    scores, folds = cross_validate(recipe, parts, held_out, run.path / _CROSS_VALIDATION_FILE, relabel, step)
-    held_out.order_before(open_base(recipe), recipe, run.path / f"before-{held_out.name}.json", teacher)
-    return measure(held_out, scores, folds=folds)
-
-
-def _calibration(recipe: Recipe, measured: Measured | None, step: Step) -> Calibration | None:
-    method = recipe.calibration.method
-    if method == "none" or measured is None:
-        return None
-    scores, labels, query_ids = measured.labelled_scores()
-    try:
-        return fit_calibration(np.array(scores, dtype=np.float32), np.array(labels), query_ids, method)
-    except UsageError as error:
-        step(f"not calibrated: {error}")
-        return None
+def _scores(held_out: HeldOut, model: Any) -> Any:
+    with Progress(LOG, f"rank {held_out.name} with the tuned model"):
+        return score_candidates(held_out.judged, held_out.candidates, partial(predict, model))
 
 
 def _quality(held_out: HeldOut, model: Any) -> float:
@@ -166,6 +123,13 @@ def _quality(held_out: HeldOut, model: Any) -> float:
     return mean(evaluate(held_out.judged.qrels, ranking_from_scores(scores), [MEASURE])[MEASURE])
 
 
-def _measured(held_out: HeldOut, model: Any, step: Step) -> Measured:
-    step(f"order {held_out.name} with the tuned model")
-    return measure(held_out, score_candidates(held_out.judged, held_out.candidates, partial(predict, model)))
+def _calibration(recipe: Recipe, measured: Measured | None) -> Calibration | None:
+    method = recipe.calibration.method
+    if method == "none" or measured is None:
+        return None
+    scores, labels, query_ids = measured.labelled_scores()
+    try:
+        return fit_calibration(np.array(scores, dtype=np.float32), np.array(labels), query_ids, method)
+    except UsageError as error:
+        LOG.warning("not calibrated: %s", error)
+        return None

@@ -97,7 +97,7 @@ class Data(Table):
     root: Path | None = Field(None, description="default: the recipe's own directory")
     train: tuple[Source, ...] = Field(min_length=1, description="one path, or tables [[data.train]]")
     dev: Path | None = Field(None, description="a judged set that the model never trains on")
-    guard: tuple[Path, ...] = Field((), description="judged sets on which it must not get worse")
+    regression_sets: tuple[Path, ...] = Field((), description="evaluation sets on which it must not get worse")
     negatives: Negatives = Field(Negatives(), description="for every judged set that has no table of its own")
     bad_rows: Literal["refuse", "skip"] = Field("refuse", description="what happens to rows at fault")
     leakage: Literal["drop", "refuse"] = Field(
@@ -156,7 +156,7 @@ class Training(Table):
     save_steps: int = Field(500, ge=1, description="steps between two checkpoints, from which a killed run goes on")
     eval_steps: int | None = Field(None, ge=1, description="steps between two evaluations by nDCG@10 on the dev set")
     report_to: Literal["tensorboard", "wandb", "trackio", "none"] = Field(
-        "tensorboard", description="where the curves go; TensorBoard's are in `runs/` of the result"
+        "none", description="where the curves go, if installed; TensorBoard's are in `runs/` of the result"
     )
 
     @model_validator(mode="after")

@@ -70,8 +70,8 @@ def _absolute(data: Data) -> Data:
         )
         for source in data.train
     )
-    guard = tuple((root / path).resolve() for path in data.guard)
-    return data.model_copy(update={"train": train, "dev": at(data.dev), "guard": guard})
+    regression_sets = tuple((root / path).resolve() for path in data.regression_sets)
+    return data.model_copy(update={"train": train, "dev": at(data.dev), "regression_sets": regression_sets})
 
 
 def _apply(table: dict[str, Any], override: str) -> None:
@@ -93,7 +93,7 @@ def _apply(table: dict[str, Any], override: str) -> None:
         return
     if parents == ["data"] and last in ("root", "train", "dev") and isinstance(value, str):
         value = str(Path(value).resolve())
-    if parents == ["data"] and last == "guard":
+    if parents == ["data"] and last == "regression_sets":
         value = [str(Path(str(path)).resolve()) for path in (value if isinstance(value, list) else [value])]
     table[last] = value
 

@@ -1,4 +1,4 @@
-"""Where a run lives while it is not finished: its data as Arrow files, its checkpoints, its curves.
+"""The directory of a run that is not finished: its data as Arrow files, its checkpoints, its curves.
 
 It stands beside the result as `.NAME.crossrank-run`. Whoever starts the same recipe on the same data again goes on
 from the last checkpoint, and the result is that of a run that was never stopped.
@@ -35,9 +35,24 @@ class RunDirectory:
     path: Path
 
     @property
+    def collected(self) -> Path:
+        """Where the examples of all sources lie."""
+        return self.path / "collected"
+
+    @property
+    def split(self) -> Path:
+        """The file that keeps what is held out."""
+        return self.path / "split.json"
+
+    @property
     def data(self) -> Path:
-        """Where the training set lies."""
+        """Where the training set lies, in the shape of the loss."""
         return self.path / "data"
+
+    @property
+    def folds(self) -> Path:
+        """The file that keeps the scores of a cross-validation."""
+        return self.path / "cross-validation.json"
 
     @property
     def curves(self) -> Path:
@@ -114,7 +129,7 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
     """What must be the same for a run to go on."""
     told = recipe.model_dump_json(exclude={"training": {"save_steps", "report_to"}})
     data = recipe.data
-    places = [recipe.data.dev, *data.guard]
+    places = [recipe.data.dev, *data.regression_sets]
     for source in data.train:
         places += [source.path, source.run, *source.corpora, Path(source.dataset) if source.dataset else None]
     files = sorted(

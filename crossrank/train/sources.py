@@ -1,4 +1,4 @@
-"""The judgements that a recipe names, as examples: from files, judged sets and Hugging Face datasets."""
+"""Sources: reads what a recipe names as training data, as examples with labels and negatives."""
 
 import random
 from collections.abc import Iterable, Iterator
@@ -8,58 +8,43 @@ from typing import Any
 
 from crossrank.data.eval_set import JudgedSet, is_judged_set, read_judged_set
 from crossrank.data.examples import Example, grouped, read_examples, to_examples
+from crossrank.data.files import OnBad, raise_it
 from crossrank.data.trec import ranking_from_scores, read_run
 from crossrank.errors import UsageError
 from crossrank.evaluation.baselines import Predict
 from crossrank.inference.hub import token_of_environment
 from crossrank.models.cross_encoder import open_cross_encoder, predict
-from crossrank.train.dataset import shape_of
 from crossrank.train.negatives import mine_negatives
-from crossrank.train.recipe import Negatives, Recipe, Source
-from crossrank.train.screening import Screen
+from crossrank.train.recipe import PAIR_LOSSES, Negatives, Recipe, Source
 
 
-def examples_of(source: Source, recipe: Recipe, screen: Screen) -> Iterator[Example]:
-    """The examples of a source that may be learnt from, in an order that is a function of data and seed.
+def read_source(source: Source, recipe: Recipe, on_bad: OnBad = raise_it) -> Iterator[Example]:
+    """Yields the examples of a source, in an order that is a function of data and seed.
 
-    A judged set gives an example for each query with a relevant document: what is judged, and negatives. Rows are
+    An evaluation set gives an example for each query with a relevant document: what is judged, and negatives. Rows are
     streamed, and for losses that take more than a pair collected by query.
 
+    Args:
+        source: names the data.
+        recipe: the loss, the seed, and the negatives of sources that have no table of their own.
+        on_bad: called with each invalid row; what it does not raise is left out.
+
     Raises:
-        UsageError: no such data.
-        InvalidData: the data as a whole are at fault.
+        UsageError: there is no such data.
+        InvalidData: the data as a whole are invalid.
     """
     found: Iterable[Example]
     if source.dataset is not None:
-        found = to_examples(_dataset_records(source), source.columns, screen.bad_row)
+        found = to_examples(_dataset_records(source), source.columns, on_bad)
     elif source.path is None or not source.path.exists():
-        raise UsageError(f"data.train: {source.path} does not exist")
+        raise UsageError(f"data.train: {source.path} does not exist; correct the path")
     elif is_judged_set(source.path):
-        return filter(screen.passes, _judged_examples(read_judged_set(source.path), source, recipe))
+        return _judged_examples(read_judged_set(source.path), source, recipe)
     elif source.path.is_dir():
-        raise UsageError(f"{source.path} is no judged set: it needs queries.jsonl, corpus.jsonl and qrels.tsv")
+        raise UsageError(f"{source.path}: not an evaluation set; give it queries.jsonl, corpus.jsonl and qrels.tsv")
     else:
-        found = read_examples(source.path, source.columns, screen.bad_row)
-    return filter(screen.passes, found if shape_of(recipe.loss) == "pairs" else grouped(found, screen.bad_row))
-
-
-def has_few_queries(recipe: Recipe, few: int) -> bool:
-    """Whether all sources together have fewer than `few` queries; reads no more than it needs for the answer."""
-    seen: set[str] = set()
-    for source in recipe.data.train:
-        ignored = Screen(recipe.data, [])
-        if source.path is not None and is_judged_set(source.path):
-            judged = read_judged_set(source.path)
-            queries = [judged.queries[query_id] for query_id in judged.queries if judged.positives(query_id)]
-            seen.update(queries[: source.max_queries])
-        else:
-            for example in examples_of(source, recipe, ignored):
-                seen.add(example.query)
-                if len(seen) >= few:
-                    break
-        if len(seen) >= few:
-            return False
-    return True
+        found = read_examples(source.path, source.columns, on_bad)
+    return iter(found if recipe.loss.name in PAIR_LOSSES else grouped(found, on_bad))
 
 
 def _judged_examples(judged: JudgedSet, source: Source, recipe: Recipe) -> Iterator[Example]:
@@ -111,5 +96,5 @@ def _dataset_records(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
                 given, source.name, split=source.split, revision=source.revision, token=token_of_environment()
             )
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise UsageError(f"data.train: the dataset {given} cannot be had: {str(error).splitlines()[0][:160]}") from None
+        raise UsageError(f"data.train: cannot load dataset {given}: {str(error).splitlines()[0][:160]}") from None
     return ((f"{Path(given).name}:{number}", record) for number, record in enumerate(records, start=1))

@@ -17,12 +17,28 @@ from crossrank.evaluation.baselines import Predict
 from crossrank.models.bi_encoder import BiEncoder
 from crossrank.models.cross_encoder import open_cross_encoder, predict
 from crossrank.models.location import is_bi_encoder, model_digest
-from crossrank.train.recipe import Distillation
+from crossrank.train.recipe import Distillation, Recipe
 
-CACHE_FILE = "teacher-scores.sqlite"
+_CACHE_FILE = "teacher-scores.sqlite"
 
 # Large enough that pairs of like length meet, small enough that little is lost when the process dies.
 _EXAMPLES_AT_ONCE = 256
+
+
+def open_teacher(recipe: Recipe, out: Path) -> "Teacher | None":
+    """The teacher of a recipe, if it has one.
+
+    Args:
+        recipe: names the teacher, and maybe the file that keeps its scores.
+        out: the result's directory, beside which that file lies by default.
+
+    Raises:
+        UsageError: there is no such model, or its scores cannot be kept.
+    """
+    wanted = recipe.distillation
+    if wanted.teacher is None:
+        return None
+    return Teacher(wanted, wanted.cache or out.resolve().parent / _CACHE_FILE, recipe.learning_length)
 
 
 class Teacher:

@@ -43,7 +43,7 @@ def test_rank_in_process_and_by_server_agree(ranker: Path, server: str, files: l
         (("serve", "--ranker", "name"), "--ranker name: not NAME=VALUE"),
         (("serve", "{tmp}", "--port", "70000"), "port: "),
         (("train", "none.toml"), "none.toml cannot be read"),
-        (("evaluate", "none", "{tmp}"), "is no judged set"),
+        (("evaluate", "{tmp}", "--model", "none"), "is no judged set"),
         (("evaluate", "{tmp}"), "is no judged set"),
         (("evaluate", "a", "b", "c"), "takes a model and data, not 3 arguments"),
         (("mine-code", "{tmp}/none", "--out", "{tmp}/out"), "none"),

@@ -90,23 +90,23 @@ def test_of_much_data_a_fifth_is_held_out(base: Path, tmp_path: Path, train: Tra
     assert report["verdict"]["folds"] is None
     assert 0 < report["verdict"]["queries"] < 20
     assert report["screening"]["leaked"] == 0
-    assert report["rows"] == 80 - 2 * report["verdict"]["queries"]
+    assert report["training_set_pairs"] == 80 - 2 * report["verdict"]["queries"]
 
 
-def test_dev_and_guard_may_be_files_of_rows(base: Path, tmp_path: Path, train: Train) -> None:
+def test_dev_and_regression_sets_may_be_files_of_rows(base: Path, tmp_path: Path, train: Train) -> None:
     for name in ("rows", "dev", "guard"):
         (tmp_path / f"{name}.jsonl").write_text(rows(8).replace('"query": "', f'"query": "{name} '))
-    recipe = written(tmp_path, base, 'train = "rows.jsonl"\ndev = "dev.jsonl"\nguard = ["guard.jsonl"]')
+    recipe = written(tmp_path, base, 'train = "rows.jsonl"\ndev = "dev.jsonl"\nregression_sets = ["guard.jsonl"]')
     outcome = train(recipe, "--set", "training.eval_steps=2", "--set", "training.logging_steps=1")
     assert outcome.returncode == 0, outcome.stderr
     assert "guard: 8 queries" in outcome.stdout
     assert "Verdict: " in outcome.stdout
     assert "nDCG@10 0." in outcome.stderr
     # Each of these may take minutes, and says when it begins.
-    for step in (f"read {tmp_path / 'rows.jsonl'}", "order guard without training", "order guard with the tuned model"):
+    for step in (f"read {tmp_path / 'rows.jsonl'}", "rank guard without training", "rank guard with the tuned model"):
         assert step in outcome.stderr
     # An evaluation takes no report of the loss for itself.
-    assert all(f"train {number}/4 loss" in outcome.stderr for number in (1, 2, 3, 4))
+    assert all(f": {number} of 4, loss " in outcome.stderr for number in (1, 2, 3, 4))
 
 
 BAD: dict[str, tuple[str, str, str]] = {
@@ -155,7 +155,7 @@ def test_triples_may_repeat_their_relevant_document(base: Path, tmp_path: Path, 
     (tmp_path / "triples.csv").write_text("query,positive,negative\nq,a,b\nq,a,c\np,a,b\n")
     outcome = train(written(tmp_path, base, 'train = "triples.csv"', '[evaluation]\nwithout_dev = "none"\n'), "--json")
     assert outcome.returncode == 0, outcome.stderr
-    assert json.loads(outcome.stdout)["rows"] == 5
+    assert json.loads(outcome.stdout)["training_set_pairs"] == 5
     assert "1 rows repeat the query and document of an earlier one" in outcome.stderr
 
 

@@ -12,7 +12,7 @@ from crossrank.evaluation.compare import Evaluation
 from crossrank.evaluation.held_out import HeldOut, from_examples, hold_out, measure
 from crossrank.evaluation.significance import paired_randomisation
 from crossrank.evaluation.verdict import judge
-from crossrank.train.fit.cross_validation import folds_of
+from crossrank.train.split import folds_of
 
 
 def evaluation(tuned: list[float], **others: list[float]) -> Evaluation:

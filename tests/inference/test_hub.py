@@ -65,13 +65,12 @@ def crossrank(
 EXAMPLES_OF_A_DATASET = """
 import json, sys
 from crossrank.train.recipe import Recipe
-from crossrank.train.screening import Screen
-from crossrank.train.sources import examples_of
+from crossrank.train.sources import read_source
 
 recipe = Recipe.model_validate(
     {"name": "r", "base": "b", "max_length": 64, "data": {"train": [json.loads(sys.argv[1])]}}
 )
-for example in examples_of(recipe.data.train[0], recipe, Screen(recipe.data, [])):
+for example in read_source(recipe.data.train[0], recipe):
     print(json.dumps([example.query, example.labels]))
 """
 
@@ -149,7 +148,7 @@ def test_a_ranker_is_opened_by_id_without_code_and_pickles(hub: Hub, tmp_path: P
     ("source", "expected"),
     [
         ({"dataset": "us/ratings", "revision": "v1"}, 1.0),
-        ({"dataset": "us/nothing"}, "the dataset us/nothing cannot be had"),
+        ({"dataset": "us/nothing"}, "cannot load dataset us/nothing"),
     ],
 )
 def test_a_dataset_is_learnt_from_by_id_and_revision(

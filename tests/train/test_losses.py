@@ -7,10 +7,11 @@ from sentence_transformers.cross_encoder.data_collator import CrossEncoderDataCo
 
 from crossrank.data.examples import Example
 from crossrank.models.cross_encoder import open_cross_encoder, predict
-from crossrank.train.dataset import open_training_set, write_training_set
 from crossrank.train.fit.losses import CrossEntropyLoss, make_loss
+from crossrank.train.materialise import materialise, open_training_set
 from crossrank.train.recipe import Loss, LossName
 from tests.tiny_models import tiny_cross_encoder
+from tests.train.stored import stored
 
 EXAMPLES = [
     Example("parse a date", ("def parse(date): ...", "def sort(items): ...", "class Tree: ..."), (1.0, 0.25, 0.0)),
@@ -30,13 +31,13 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_step_lowers_the_loss_of_its_batch(name: LossName, tiny_base: Path, tmp_path: Path) -> None:
     """From the data as they are written for the loss, through the collator that the trainer uses."""
     wanted = Loss(name=name, num_negatives=2, in_batch_negatives=2)
-    scored = name == "margin_mse"
-    write_training_set([(1.0, EXAMPLES)], wanted, tmp_path, scored=scored)
+    relabel = iter if name == "margin_mse" else None
+    materialise(stored(tmp_path, wanted, (1.0, EXAMPLES)), wanted, tmp_path / "set", relabel=relabel)
     model = open_cross_encoder(str(tiny_base))
     model.eval()  # without dropout, a step down the gradient is a step down
     loss = make_loss(model, wanted)
     collator = CrossEncoderDataCollator(preprocess_fn=model.preprocess)
-    rows = list(open_training_set(tmp_path, 0).dataset)
+    rows = list(open_training_set(tmp_path / "set", 0).dataset)
     if wanted.uses_batch:
         rows = rows[::2]  # each query once, as the sampler has it
 

@@ -14,14 +14,13 @@ from crossrank.evaluation.baselines import first_stage, score_candidates
 from crossrank.evaluation.metrics import evaluate, mean
 from crossrank.models.cross_encoder import predict
 from crossrank.models.packaged import PACKAGED_BASE
-from crossrank.train.dataset import open_training_set, shape_of, write_training_set
+from crossrank.train.collect import collect
 from crossrank.train.fit.base import open_base
 from crossrank.train.fit.fine_tune import fine_tune
+from crossrank.train.materialise import materialise, open_training_set, shape_of
 from crossrank.train.recipe import Loss, LossName, Recipe
 from crossrank.train.run_directory import RunDirectory
-from crossrank.train.screening import Screen
-from crossrank.train.sources import examples_of
-from crossrank.train.teacher import Teacher
+from crossrank.train.teacher import open_teacher
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +62,10 @@ def test_a_short_run_raises_ndcg(name: LossName, mined: Path, dev: JudgedSet, tm
             },
         }
     )
-    examples: Any = examples_of(recipe.data.train[0], recipe, Screen(recipe.data, []))
-    if taught:
-        examples = Teacher(recipe.distillation, tmp_path / "scores", recipe.max_length).relabel(examples)
+    teacher = open_teacher(recipe, tmp_path / "out")
     run = RunDirectory(tmp_path)
-    write_training_set([(1.0, examples)], recipe.loss, run.data, scored=taught)
+    collected = collect(recipe, run.collected)
+    materialise(collected, recipe.loss, run.data, relabel=teacher.relabel if teacher else None)
     model = open_base(recipe)
     before = quality(model, dev)
     fine_tune(model, open_training_set(run.data, recipe.seed), recipe, run, resumable=False)

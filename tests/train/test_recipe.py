@@ -87,7 +87,7 @@ def test_the_two_named_cases_say_what_they_must() -> None:
 
 def test_places_in_a_recipe_start_at_its_root_and_overrides_where_one_is(recipe: Path, tmp_path: Path) -> None:
     recipe.write_text(recipe.read_text().replace("[data]", '[data]\nroot = "deeper"'))
-    loaded = load_recipe(recipe, ["data.guard=5", "data.dev="])
+    loaded = load_recipe(recipe, ["data.regression_sets=5", "data.dev="])
     assert loaded.data.train[0].path == tmp_path / "deeper" / "rows.jsonl"
-    assert loaded.data.guard == (Path.cwd() / "5",)
+    assert loaded.data.regression_sets == (Path.cwd() / "5",)
     assert loaded.data.dev is None

@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -72,19 +73,23 @@ def test_a_killed_run_goes_on_to_the_same_weights(recipe: Path, tmp_path: Path) 
     assert not list(tmp_path.glob(".killed.*"))
 
 
-def test_a_run_stopped_by_the_clock_or_by_sigterm_says_so_and_goes_on(recipe: Path, tmp_path: Path) -> None:
+def test_a_run_stopped_by_the_clock_or_by_sigterm_says_so_and_goes_on(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(Stopped, match="stopped at step 1 of 120; the same command goes on from there") as stopped:
-        train(load_recipe(recipe), tmp_path / "out", stop_after=0.0)
+        train(load_recipe(recipe), tmp_path / "out", time_limit=0.0)
     assert stopped.value.exit_code == 75
-    steps: list[int] = []
 
-    def interrupt(step: int, steps_in_all: int, loss: float, quality: float | None) -> None:
-        steps.append(step)
-        if step == 20:
+    def interrupt(record: logging.LogRecord) -> bool:
+        if record.getMessage().startswith("train on") and vars(record)["progress"].done == 20:
             signal.raise_signal(signal.SIGTERM)
+        return True
 
-    with pytest.raises(Stopped, match=r"stopped at step 2[01] of 120"):
-        train(load_recipe(recipe), tmp_path / "out", progress=interrupt)
+    with monkeypatch.context() as patch:
+        patch.setattr(logging.getLogger("crossrank.train"), "level", logging.INFO)
+        patch.setattr(logging.getLogger("crossrank.train"), "filters", [interrupt])
+        with pytest.raises(Stopped, match=r"stopped at step 2[01] of 120"):
+            train(load_recipe(recipe), tmp_path / "out")
     report = train(load_recipe(recipe), tmp_path / "out")
     assert report is not None and report.history.steps == 120
     train(load_recipe(recipe), tmp_path / "whole")
@@ -93,7 +98,7 @@ def test_a_run_stopped_by_the_clock_or_by_sigterm_says_so_and_goes_on(recipe: Pa
 
 def test_the_unfinished_run_of_another_recipe_is_not_thrown_away_unasked(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(Stopped):
-        train(load_recipe(recipe), tmp_path / "out", stop_after=0.0)
+        train(load_recipe(recipe), tmp_path / "out", time_limit=0.0)
     other = load_recipe(recipe, ["training.learning_rate=1e-4"])
     with pytest.raises(UsageError, match="unfinished run of another recipe"):
         train(other, tmp_path / "out")

@@ -6,12 +6,13 @@ from pydantic import ValidationError
 from sentence_transformers.cross_encoder import CrossEncoderTrainer
 
 from crossrank.data.examples import Example
-from crossrank.train.dataset import open_training_set, write_training_set
 from crossrank.train.fit.base import open_base
 from crossrank.train.fit.fine_tune import fine_tune
+from crossrank.train.materialise import materialise, open_training_set
 from crossrank.train.recipe import Recipe
 from crossrank.train.run_directory import RunDirectory
 from tests.tiny_models import tiny_cross_encoder
+from tests.train.stored import stored
 
 
 def recipe(base: Path, **others: object) -> Recipe:
@@ -26,7 +27,7 @@ def test_pairs_are_cut_shorter_while_the_model_learns_and_only_then(
     given = recipe(tiny_cross_encoder("bert", tmp_path / "base"), max_length=40, training_max_length=12)
     run = RunDirectory(tmp_path)
     examples = [Example("how to read", ("word " * 60, "add two numbers"), (1.0, 0.0))]
-    write_training_set([(1.0, examples)], given.loss, run.data)
+    materialise(stored(tmp_path / "stored", given.loss, (1.0, examples)), given.loss, run.data)
     widths: list[int] = []
     compute_loss = CrossEncoderTrainer.compute_loss
     model: Any = open_base(given)

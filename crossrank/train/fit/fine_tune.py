@@ -1,6 +1,7 @@
-"""The training run itself: a training set and a base in, a trained cross-encoder and its history out."""
+"""Fine-tuning: a training set and a base in, a trained cross-encoder and its history out."""
 
 import json
+import logging
 import math
 import signal
 import threading
@@ -19,11 +20,12 @@ from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncode
 from transformers import PrinterCallback, TrainerCallback
 
 from crossrank.errors import CrossrankError, UsageError
-from crossrank.train.dataset import TrainingSet
+from crossrank.progress import Progress
 from crossrank.train.fit.base import Precision, usable_precision
 from crossrank.train.fit.losses import make_loss
 from crossrank.train.fit.samplers import LengthGroupedBatchSampler
 from crossrank.train.fit.tokenize_pairs import fast_preprocess
+from crossrank.train.materialise import TrainingSet
 from crossrank.train.recipe import Recipe
 from crossrank.train.run_directory import ELAPSED_FILE, RunDirectory
 
@@ -32,8 +34,7 @@ QUALITY = "eval_ndcg@10"
 # EX_TEMPFAIL of sysexits.h: try again, and it goes on.
 _STOPPED = 75
 
-# (step, steps, mean loss since the last report, nDCG@10 of the last evaluation on the dev set)
-Progress = Callable[[int, int, float, float | None], None]
+LOG = logging.getLogger("crossrank.train")
 
 
 class Stopped(CrossrankError):
@@ -49,7 +50,7 @@ class History:
     Attributes:
         steps: optimiser steps.
         seconds: wall-clock time of training.
-        pairs: pairs trained on, each as often as it was seen.
+        pairs_seen: pairs trained on, each as often as it was seen.
         precision: what the run was computed in.
         losses: (step, mean loss since the entry before, learning rate applied at that step).
         quality: (step, nDCG@10 of the dev set).
@@ -57,7 +58,7 @@ class History:
 
     steps: int = 0
     seconds: float = 0.0
-    pairs: int = 0
+    pairs_seen: int = 0
     precision: Precision = "fp32"
     losses: list[tuple[int, float, float]] = field(default_factory=list)
     quality: list[tuple[int, float]] = field(default_factory=list)
@@ -70,9 +71,8 @@ def fine_tune(
     run: RunDirectory,
     *,
     resumable: bool = True,
-    progress: Progress = lambda step, steps, loss, quality: None,
     evaluate: Callable[[], float] | None = None,
-    stop_after: float | None = None,
+    time_limit: float | None = None,
 ) -> History:
     """Trains `model` in place with `CrossEncoderTrainer`, from the run's last checkpoint where there is one.
 
@@ -82,9 +82,8 @@ def fine_tune(
         recipe: loss, hyperparameters and seed.
         run: where the checkpoints and TensorBoard's files go.
         resumable: whether there are checkpoints, and signals to stop at one; else there are no curves either.
-        progress: called at the first step and then every `logging_steps`.
         evaluate: gives nDCG@10 of the dev set; called every `eval_steps`.
-        stop_after: seconds after which a checkpoint is written and the run stopped; SIGTERM and SIGINT do the same.
+        time_limit: seconds after which a checkpoint is written and the run stopped; SIGTERM and SIGINT do the same.
             Of several processes none can stop for all: there neither has an effect.
 
     Returns:
@@ -118,7 +117,8 @@ def fine_tune(
     )
     # Of several GPUs, one process uses one: what the losses ask of a model, DataParallel does not have.
     arguments._n_gpu = min(arguments.n_gpu, 1)
-    recorder = _Recorder(progress, evaluate, wanted.eval_steps, stop_after)
+    what = f"train on {examples.pairs:,} pairs, {precision}"
+    recorder = _Recorder(Progress(LOG, what), evaluate, wanted.eval_steps, time_limit)
     trainer = CrossEncoderTrainer(
         model=model,
         args=arguments,
@@ -132,7 +132,8 @@ def fine_tune(
     if checkpoint is not None:
         recorder.before = json.loads((checkpoint / ELAPSED_FILE).read_text(encoding="utf-8"))
     model.max_seq_length = recipe.learning_length
-    with _signals(recorder) if resumable else nullcontext(), warnings.catch_warnings(), fast_preprocess(model):
+    stoppable = _signals(recorder) if resumable else nullcontext()
+    with recorder.progress, stoppable, warnings.catch_warnings(), fast_preprocess(model):
         # Of transformers, on checkpoints written within a second: they are then ordered by their steps.
         warnings.filterwarnings("ignore", message="mtime may not be reliable")
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -152,7 +153,7 @@ def fine_tune(
         raise UsageError("the training diverged to NaN or infinity; lower training.learning_rate, or train in fp32")
     rows = len(examples.dataset)
     batch = wanted.per_device_train_batch_size * wanted.gradient_accumulation_steps * arguments.world_size
-    history.pairs = round(min(history.steps * batch, rows * state.epoch) * examples.pairs / rows)
+    history.pairs_seen = round(min(history.steps * batch, rows * state.epoch) * examples.pairs / rows)
     model.eval()
     return history
 
@@ -165,17 +166,17 @@ def _is_installed(package: str) -> bool:
 
 
 class _Recorder(TrainerCallback):
-    """Tells how it goes, evaluates on the dev set, and stops when it is time."""
+    """Counts steps, evaluates on the dev set, and stops when it is time."""
 
     def __init__(
-        self, progress: Progress, evaluate: Callable[[], float] | None, every: int | None, stop_after: float | None
+        self, progress: Progress, evaluate: Callable[[], float] | None, every: int | None, time_limit: float | None
     ) -> None:
         self.before = 0.0
         self.stopping = False
         self.log: Callable[[dict[str, float]], None] = lambda logs: None
-        self._progress = progress
+        self.progress = progress
         self._evaluate, self._every = evaluate, every
-        self._stop_after = stop_after
+        self._time_limit = time_limit
         self._started = time.monotonic()
         self._quality: float | None = None
 
@@ -184,16 +185,23 @@ class _Recorder(TrainerCallback):
         return self.before + time.monotonic() - self._started
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **others: Any) -> None:
-        if logs and "loss" in logs and state.is_world_process_zero:
-            self._progress(state.global_step, state.max_steps, logs["loss"], self._quality)
+        if logs and "loss" in logs:
+            self.progress.note = f"loss {logs['loss']:.4f}"
+            if self._quality is not None:
+                self.progress.note += f", nDCG@10 {self._quality:.3f}"
+            self.progress.tell()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self.progress.resume(state.global_step, state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self.progress.advance()
         if self._evaluate and self._every and state.global_step % self._every == 0 and state.is_world_process_zero:
             self._quality = self._evaluate()
             due = control.should_log
             self.log({QUALITY: self._quality})
             control.should_log = due  # which the log above has taken for itself
-        late = self._stop_after is not None and time.monotonic() - self._started > self._stop_after
+        late = self._time_limit is not None and time.monotonic() - self._started > self._time_limit
         if (late or self.stopping) and args.world_size == 1 and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = True
 

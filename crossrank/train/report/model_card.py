@@ -45,7 +45,7 @@ def _section(recipe: Recipe, history: History, evaluations: Mapping[str, Evaluat
         "",
         f"- Recipe: `{recipe.name}` (all of it in `recipe.toml`)",
         f"- Base: `{Path(recipe.base).name if Path(recipe.base).is_dir() else recipe.base}`",
-        f"- Steps: {history.steps}, {history.pairs} pairs in {history.seconds:.0f} s, {history.precision}",
+        f"- Steps: {history.steps}, {history.pairs_seen} pairs in {history.seconds:.0f} s, {history.precision}",
         f"- Learning rate applied: {max(applied):.3g} at its highest, {applied[-1]:.3g} at the last report",
         f"- Loss: {history.losses[0][1]:.4f} at the first report, {history.losses[-1][1]:.4f} at the last",
         "",

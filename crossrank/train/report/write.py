@@ -3,7 +3,7 @@
 import json
 import random
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from crossrank.evaluation.held_out import Measured
 from crossrank.evaluation.verdict import Verdict
 from crossrank.inference.calibration import Calibration, write_calibration
-from crossrank.train.dataset import TrainingSet, pairs_of
 from crossrank.train.fit.base import device_name
 from crossrank.train.fit.fine_tune import History
+from crossrank.train.materialise import TrainingSet, pairs_of
 from crossrank.train.recipe import Recipe
 from crossrank.train.report.model_card import append_results
 from crossrank.train.report.page import ReportInput, report_json, write_report
 from crossrank.train.run_directory import RunDirectory
-from crossrank.train.screening import Screening
 
 RECIPE_FILE = "recipe.toml"
 METRICS_FILE = "metrics.json"
@@ -39,28 +38,29 @@ class TrainingReport:
 
     Attributes:
         directory: the result.
-        pairs: (query, document) in the training set.
-        screening: what was found in the data.
+        training_set_pairs: (query, document) in the training set.
+        screening: what was found in the data: the counts and the first few quotes of invalid rows, and of what the data
+            share with held-out sets.
         history: how the training went.
         measured: on what the verdict rests; None where nothing could be held out.
-        guards: the sets on which it must not get worse.
+        regressions: the sets on which it must not get worse.
         verdict: whether it helped; None where nothing was measured.
         calibration: of its probabilities, on what was held out.
     """
 
     directory: Path
-    pairs: int
-    screening: Screening
+    training_set_pairs: int
+    screening: dict[str, Any]
     history: History
     measured: Measured | None
-    guards: list[Measured]
+    regressions: list[Measured]
     verdict: Verdict | None
     calibration: Calibration | None = None
 
     @property
     def all_measured(self) -> list[Measured]:
         """The measured sets, the verdict's first."""
-        return [*([self.measured] if self.measured else []), *self.guards]
+        return [*([self.measured] if self.measured else []), *self.regressions]
 
     def to_json(self) -> dict[str, Any]:
         """All figures."""
@@ -69,12 +69,12 @@ class TrainingReport:
             "directory": str(self.directory),
             "verdict": self.verdict.to_json() if self.verdict else None,
             "evaluation": self.measured.evaluation.to_json() if self.measured else None,
-            "guards": {guard.held_out.name: guard.evaluation.to_json() for guard in self.guards},
+            "regression_sets": {each.held_out.name: each.evaluation.to_json() for each in self.regressions},
             "calibration": self.calibration.model_dump(mode="json") if self.calibration else None,
-            "rows": self.pairs,
-            "screening": asdict(self.screening),
+            "training_set_pairs": self.training_set_pairs,
+            "screening": self.screening,
             "steps": history.steps,
-            "pairs": history.pairs,
+            "pairs_seen": history.pairs_seen,
             "seconds": round(history.seconds, 1),
             "precision": history.precision,
             "losses": [{"step": step, "loss": loss, "learning_rate": rate} for step, loss, rate in history.losses],
@@ -116,10 +116,10 @@ def _page(model: Any, recipe: Recipe, examples: TrainingSet, report: TrainingRep
     history, measured, calibration = report.history, report.measured, report.calibration
     facts = {
         "base": Path(recipe.base).name if Path(recipe.base).is_dir() else recipe.base,
-        "training set": f"{report.pairs:,} pairs",
+        "training set": f"{report.training_set_pairs:,} pairs",
         "loss": recipe.loss.name,
         "steps": f"{history.steps:,}",
-        "pairs seen": f"{history.pairs:,}",
+        "pairs seen": f"{history.pairs_seen:,}",
         "time": f"{history.seconds:,.0f} s",
         "precision": f"{history.precision} on {device_name()}",
     }

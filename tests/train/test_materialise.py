@@ -1,3 +1,4 @@
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,20 +8,27 @@ from hypothesis import strategies as st
 
 from crossrank.data.examples import Example
 from crossrank.errors import UsageError
-from crossrank.train.dataset import TrainingSet, open_training_set, write_training_set
 from crossrank.train.fit.samplers import text_lengths
+from crossrank.train.materialise import Relabel, TrainingSet, materialise, open_training_set
 from crossrank.train.recipe import Loss, LossName
-from crossrank.train.repeats import SeenPairs
+from tests.train.stored import stored
 
 ONE = Example("q", ("a", "b", "c"), (1.0, 0.5, 0.0))
+TEXTS = st.text(max_size=5).filter(str.strip)
 FLAT = Example("flat", ("a", "b"), (1.0, 1.0))
 
 
 def written(
-    directory: Path, name: LossName, *parts: tuple[float, list[Example]], scored: bool = False, **loss: Any
+    directory: Path,
+    name: LossName,
+    *parts: tuple[float, list[Example]],
+    withheld: Collection[str] = (),
+    relabel: Relabel | None = None,
+    **loss: Any,
 ) -> TrainingSet:
-    write_training_set(parts, Loss(name=name, **loss), directory, scored=scored)
-    return open_training_set(directory, seed=0)
+    wanted = Loss(name=name, **loss)
+    materialise(stored(directory, wanted, *parts), wanted, directory / "set", withheld=withheld, relabel=relabel)
+    return open_training_set(directory / "set", seed=0)
 
 
 def test_pairs(tmp_path: Path) -> None:
@@ -55,8 +63,10 @@ def test_every_negative_has_its_turn(tmp_path: Path) -> None:
 
 
 def test_tuples_of_a_teacher_carry_its_scores(tmp_path: Path) -> None:
-    scored = Example("q", ("a", "b", "c"), (-1.0, 4.0, -3.0))
-    learnt = written(tmp_path, "margin_mse", (1, [scored]), num_negatives=1, scored=True)
+    def relabel(examples: Iterable[Example]) -> Iterator[Example]:
+        return (Example(each.query, each.documents, (-1.0, 4.0, -3.0)) for each in examples)
+
+    learnt = written(tmp_path, "margin_mse", (1, [ONE]), num_negatives=1, relabel=relabel)
     assert [list(row.values()) for row in learnt.dataset] == [
         ["q", "b", "a", [4.0, -1.0]],
         ["q", "a", "c", [-1.0, -3.0]],
@@ -78,7 +88,11 @@ def test_one_label_teaches_nothing(tmp_path: Path) -> None:
         written(tmp_path, "list_net", (1, [FLAT]))
 
 
-@given(st.lists(st.lists(st.text(max_size=5), min_size=2, max_size=4, unique=True), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.lists(st.text(max_size=5).filter(str.strip), min_size=2, max_size=4, unique=True), min_size=1, max_size=5
+    )
+)
 def test_lengths_are_those_of_all_texts(tmp_path_factory: pytest.TempPathFactory, texts: list[list[str]]) -> None:
     examples = [Example(f"ab{n}", tuple(some), (1.0, *[0.0] * (len(some) - 1))) for n, some in enumerate(texts)]
     lists = written(tmp_path_factory.mktemp("set"), "list_net", (1, examples))
@@ -87,20 +101,24 @@ def test_lengths_are_those_of_all_texts(tmp_path_factory: pytest.TempPathFactory
     assert text_lengths(pairs.dataset).tolist() == [3 + len(text) for some in texts for text in some]
 
 
-@given(st.lists(st.tuples(st.sampled_from(["q", "qa"]), st.sampled_from(["a", "ab", "b"])), max_size=15))
-def test_repeats_are_those_that_a_set_finds(pairs: list[tuple[str, str]]) -> None:
-    seen, known = SeenPairs(), set[tuple[str, str]]()
-    expected = []
-    for place, pair in enumerate(pairs):
-        seen.add(*pair)
-        if pair in known:
-            expected.append(place)
-        known.add(pair)
-    assert seen.repeated() == expected
+@given(st.lists(st.tuples(st.sampled_from(["q", "qa"]), st.sampled_from(["a", "ab", "b"])), min_size=1, max_size=15))
+def test_repeated_pairs_are_those_that_a_set_finds(
+    tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]
+) -> None:
+    examples = [Example(query, (document,), (1.0,)) for query, document in pairs]
+    parts = [(1.0, part) for part in (examples[:7], examples[7:]) if part]
+    collected = stored(tmp_path_factory.mktemp("set"), Loss(), *parts)
+    assert [(each.query, *each.documents) for each in collected.all_examples()] == list(dict.fromkeys(pairs))
 
 
 def test_the_first_of_repeated_rows_stays(tmp_path: Path) -> None:
     learnt = written(tmp_path, "fit", (1, [ONE]), (1, [Example("q", ("a", "c", "d"), (1.0, 1.0, 1.0))]))
     assert learnt.dataset["document"][:] == ["a", "b", "c", "d"]
     assert learnt.dataset["label"][:] == [1.0, 0.5, 0.0, 1.0]
-    assert learnt.repeated == ((), (3, 4))
+
+
+def test_what_is_withheld_is_not_learnt_and_what_was_written_is_not_written_again(tmp_path: Path) -> None:
+    learnt = written(tmp_path, "fit", (1, [ONE, FLAT]), withheld={"flat"})
+    assert set(learnt.dataset["query"][:]) == {"q"}
+    materialise(stored(tmp_path / "other", Loss(), (1, [FLAT, ONE])), Loss(), tmp_path / "set")
+    assert set(open_training_set(tmp_path / "set", 0).dataset["query"][:]) == {"q"}

@@ -1,8 +1,12 @@
-"""Examples to the dataset that a loss learns from, on disk and memory-mapped."""
+"""Materialise, the third step of a training: the stored examples, less what is held out, in the shape of the loss.
+
+The result is Arrow files that training maps into memory.
+"""
 
 import json
+import logging
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -14,11 +18,17 @@ from datasets import Dataset, concatenate_datasets
 from crossrank.data.examples import Example
 from crossrank.data.files import write_json
 from crossrank.errors import UsageError
+from crossrank.progress import Progress
+from crossrank.train.collect import Collected, StoredSource
 from crossrank.train.recipe import PAIR_LOSSES, TUPLE_LOSSES, Loss
-from crossrank.train.repeats import SeenPairs
 
 # What a loss takes: single pairs; a relevant document with so many others; or all documents of a query.
 Shape: TypeAlias = Literal["pairs", "tuples", "lists"]
+
+# A teacher's: examples with its scores in the place of labels.
+Relabel: TypeAlias = Callable[[Iterable[Example]], Iterable[Example]]
+
+LOG = logging.getLogger("crossrank.train")
 
 _SET_FILE = "set.json"
 _ROWS_AT_ONCE = 1024
@@ -34,14 +44,11 @@ class TrainingSet:
             lists.
         pairs: (query, document) in it, to the nearest where a source is taken in part.
         useless: lists without a difference, and relevant documents without a negative, that were left out.
-        repeated: for each source, the places of its pairs, in the order of all sources' pairs, that were there before
-            and are left out, whatever their label.
     """
 
     dataset: Dataset
     pairs: int
     useless: int
-    repeated: tuple[tuple[int, ...], ...]
 
 
 def shape_of(loss: Loss) -> Shape:
@@ -49,28 +56,44 @@ def shape_of(loss: Loss) -> Shape:
     return "pairs" if loss.name in PAIR_LOSSES else "tuples" if loss.name in TUPLE_LOSSES else "lists"
 
 
-def write_training_set(
-    parts: Iterable[tuple[float, Iterable[Example]]], loss: Loss, directory: Path, *, scored: bool = False
+def materialise(
+    collected: Collected,
+    loss: Loss,
+    directory: Path,
+    *,
+    withheld: Collection[str] = (),
+    relabel: Relabel | None = None,
 ) -> None:
-    """Writes examples as Arrow files for `open_training_set`; memory keeps eight bytes of each pair.
+    """Writes stored examples for `open_training_set`, unless that was done to its end before.
 
     Args:
-        parts: the weight of each source, and its examples.
+        collected: the examples.
         loss: what will learn from them.
         directory: where the files go; it must outlive the dataset.
-        scored: whether the labels are a teacher's scores, which tuples then carry.
+        withheld: queries that must not be learnt.
+        relabel: gives examples their teacher's scores for labels, which tuples then carry.
 
     Raises:
         UsageError: nothing is left to learn from.
     """
+    if (directory / _SET_FILE).is_file():
+        return
     directory.mkdir(parents=True, exist_ok=True)
-    writer = _Writer(loss, scored)
+    writer = _Writer(loss, scored=relabel is not None)
     sources: list[dict[str, Any]] = []
-    for number, (weight, examples) in enumerate(parts):
-        name = f"source-{number}.arrow"
-        first = writer.rows
-        writer.write(examples, directory / name)
-        sources.append({"file": name, "first": first, "rows": writer.rows - first, "weight": weight})
+    with Progress(LOG, "write the training set", total=collected.total) as progress:
+
+        def kept(source: StoredSource) -> Iterator[Example]:
+            for example in collected.examples(source):
+                progress.advance()
+                if example.query not in withheld:
+                    yield example
+
+        for source in collected.sources:
+            first = writer.rows
+            examples = kept(source)
+            writer.write(relabel(examples) if relabel else examples, directory / source.file)
+            sources.append({"file": source.file, "rows": writer.rows - first, "weight": source.weight})
     if not writer.rows:
         why = ""
         if writer.useless:
@@ -79,43 +102,34 @@ def write_training_set(
         raise UsageError(f"data.train: no example is left to learn from{why}")
     if writer.shape == "pairs" and writer.lowest == writer.highest:
         raise UsageError(f"data.train: all {writer.pairs} rows have the same label; a ranker learns from differences")
-    repeated = writer.seen.repeated()
-    for source in sources:
-        end = source["first"] + source["rows"]
-        source["repeated"] = [place for place in repeated if source["first"] <= place < end]
+    if writer.useless:
+        LOG.warning(
+            "%d lists without a difference, or relevant documents without a negative, were left out", writer.useless
+        )
     write_json(directory / _SET_FILE, {"sources": sources, "pairs": writer.pairs, "useless": writer.useless})
 
 
-def is_training_set(directory: Path) -> bool:
-    """Whether a training set was written there to its end."""
-    return (directory / _SET_FILE).is_file()
-
-
 def open_training_set(directory: Path, seed: int) -> TrainingSet:
-    """Opens what `write_training_set` wrote, memory-mapped, its sources mixed by weight.
+    """Opens what `materialise` wrote, memory-mapped, its sources mixed by weight.
 
     Args:
         directory: where it lies.
-        seed: of what is drawn for a weight that is no whole number.
+        seed: of what is drawn for a weight that is not a whole number.
     """
     told = json.loads((directory / _SET_FILE).read_text(encoding="utf-8"))
     draw = random.Random(seed)
     mixed: list[Dataset] = []
     for source in told["sources"]:
-        left_out = {place - source["first"] for place in source["repeated"]}
-        part = Dataset.from_file(str(directory / source["file"])) if source["rows"] else None
-        if part and left_out:
-            part = part.select([row for row in range(len(part)) if row not in left_out])
-        if not part:
+        if not source["rows"]:
             continue
+        part = Dataset.from_file(str(directory / source["file"]))
         whole, rest = divmod(max(1, round(source["weight"] * len(part))), len(part))
         mixed.extend([part] * whole)
         if rest:
             mixed.append(part.select(sorted(draw.sample(range(len(part)), rest))))
     dataset = concatenate_datasets(mixed)
     pairs_of_a_row = told["pairs"] / sum(source["rows"] for source in told["sources"])
-    repeated = tuple(tuple(source["repeated"]) for source in told["sources"])
-    return TrainingSet(dataset, round(len(dataset) * pairs_of_a_row), told["useless"], repeated)
+    return TrainingSet(dataset, round(len(dataset) * pairs_of_a_row), told["useless"])
 
 
 def pairs_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -130,7 +144,6 @@ class _Writer:
         self.shape = shape_of(loss)
         self.rows = self.pairs = self.useless = 0
         self.lowest, self.highest = float("inf"), float("-inf")
-        self.seen = SeenPairs()
         self._negatives = loss.num_negatives
         self._scored = scored
         text, label = pyarrow.string(), pyarrow.float32()
@@ -156,7 +169,6 @@ class _Writer:
             for document, label in zip(example.documents, example.labels, strict=True):
                 self.lowest, self.highest = min(self.lowest, label), max(self.highest, label)
                 self.pairs += 1
-                self.seen.add(example.query, document)
                 yield {"query": example.query, "document": document, "label": label}
         elif self.shape == "tuples":
             yield from self._tuples(example)

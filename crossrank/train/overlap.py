@@ -1,0 +1,114 @@
+"""Overlap: what training data share with the sets that a model is judged on."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from crossrank.data.near_duplicates import NearDuplicates
+from crossrank.errors import UsageError
+from crossrank.evaluation.held_out import HeldOut
+from crossrank.progress import Progress
+from crossrank.train.collect import Collected
+
+LOG = logging.getLogger("crossrank.train")
+
+_QUOTED = 3
+
+
+@dataclass(slots=True)
+class Overlap:
+    """What training data and held-out sets have in common.
+
+    Attributes:
+        leaked: examples whose query is, or nearly is, a held-out one; they are dropped.
+        seen_answers: examples in which something relevant is, nearly, a relevant held-out document; they stay.
+        leaks: the first few leaks, each in a sentence.
+    """
+
+    leaked: int = 0
+    seen_answers: int = 0
+    leaks: list[str] = field(default_factory=list)
+
+
+def find_leaks(collected: Collected, sets: Sequence[HeldOut], *, but: frozenset[str] = frozenset()) -> dict[str, str]:
+    """Finds the training queries that are, or nearly are, queries of held-out sets.
+
+    Args:
+        collected: the training data.
+        sets: what is held out.
+        but: queries that are not looked at.
+
+    Returns:
+        A training query -> the held-out query that it is near to.
+    """
+    index = NearDuplicates(query for held in sets for query in held.judged.queries.values())
+    leaks: dict[str, str] = {}
+
+    @lru_cache(4096)
+    def near(query: str) -> str | None:
+        place = next(index.find(query), None)
+        return None if place is None else index.texts[place]
+
+    with Progress(LOG, "look for training queries that are held out", total=collected.total) as progress:
+        for query in collected.queries():
+            progress.advance()
+            if query not in but and (found := near(query)) is not None:
+                leaks[query] = found
+    return leaks
+
+
+def count_overlap(
+    collected: Collected, sets: Sequence[HeldOut], leaks: Mapping[str, str], cut_out: frozenset[str]
+) -> Overlap:
+    """Counts leaks, and answers that are held out.
+
+    Args:
+        collected: the training data.
+        sets: what is held out.
+        leaks: as `find_leaks` gives them.
+        cut_out: queries of the training data that are held out themselves.
+    """
+    answers = NearDuplicates(
+        held.judged.corpus[doc_id]
+        for held in sets
+        for query_id in held.judged.queries
+        for doc_id in held.judged.positives(query_id)
+    )
+    overlap = Overlap(leaks=[f"{query[:80]!r} is held out as {near[:80]!r}" for query, near in leaks.items()])
+    del overlap.leaks[_QUOTED:]
+    with Progress(LOG, "look for answers that are held out", total=collected.total) as progress:
+        for example in collected.all_examples():
+            progress.advance()
+            if example.query in leaks:
+                overlap.leaked += 1
+            elif example.query not in cut_out:
+                relevant = [text for text, label in zip(example.documents, example.labels, strict=True) if label > 0]
+                overlap.seen_answers += any(True for text in relevant for _ in answers.find(text))
+    return overlap
+
+
+def report_overlap(overlap: Overlap, examples: int, *, refuse: bool) -> None:
+    """Logs what was found.
+
+    Args:
+        overlap: of the training data and what is held out.
+        examples: in the training data.
+        refuse: whether leaks end the run.
+
+    Raises:
+        UsageError: there are leaks and they are refused, or all examples are leaks.
+    """
+    nothing_left = overlap.leaked == examples
+    if overlap.leaked and (nothing_left or refuse):
+        rest = ", and no other is left" if nothing_left else ""
+        raise UsageError(
+            f"{overlap.leaked} training examples ask what is held out, or nearly{rest}: {overlap.leaks[0]}; hold out "
+            "other queries"
+        )
+    if overlap.leaked:
+        LOG.warning("%d examples have a query that is held out, or nearly, and were dropped", overlap.leaked)
+        for leak in overlap.leaks:
+            LOG.warning("%s", leak)
+    if overlap.seen_answers:
+        LOG.warning("%d examples answer with a text that is a held-out answer, or nearly", overlap.seen_answers)
