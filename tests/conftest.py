@@ -49,25 +49,27 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> "ExportReport":
     """The export of `trained`."""
-    from crossrank.export.pipeline import ExportOptions, export_ranker
+    from crossrank.export.options import ExportOptions
+    from crossrank.export.pipeline import export_ranker
     from crossrank.inference.manifest import Budget
 
     # Forty steps of training leave scores so near each other that an honest budget would refuse int8.
-    options = ExportOptions(judgements=[HELDOUT], budget=Budget(max_ndcg_drop=0.1, min_top_1=0.5))
+    options = ExportOptions(eval_sets=[HELDOUT], budget=Budget(max_ndcg_drop=0.1, min_top1_agreement=0.5))
     return export_ranker(str(trained), tmp_path_factory.mktemp("rankers") / "brief", options)
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> "ExportReport":
     """The export of a BERT of random weights in every variant that this machine can make."""
-    from crossrank.export.pipeline import ExportOptions, export_ranker
+    from crossrank.export.options import ExportOptions
+    from crossrank.export.pipeline import export_ranker
     from crossrank.inference.manifest import Budget
     from tests.tiny_models import tiny_cross_encoder
 
     root = tmp_path_factory.mktemp("tiny")
     tiny_cross_encoder("bert", root / "model")
     variants = ["auto", "O1", "O2", "O3", "fp16", "quint8_avx2", "qint8_avx512_vnni", "qint8_avx512_vnni_static"]
-    options = ExportOptions(variants=variants, max_queries=4, budget=Budget(min_top_1=0))
+    options = ExportOptions(variants=variants, max_queries=4, budget=Budget(min_top1_agreement=0))
     return export_ranker(str(root / "model"), root / "ranker", options)
 
 
@@ -87,7 +89,8 @@ def calibration_with(curve: "Platt | Isotonic") -> "Calibration":
 @pytest.fixture(scope="session")
 def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The ranker of a tiny cross-encoder that ends in the logistic function and holds a calibration."""
-    from crossrank.export.pipeline import ExportOptions, export_ranker
+    from crossrank.export.options import ExportOptions
+    from crossrank.export.pipeline import export_ranker
     from crossrank.inference.calibration import Platt, write_calibration
     from tests.tiny_models import tiny_cross_encoder
 

@@ -61,7 +61,7 @@ def test_a_serving_install_has_no_training_stack_and_ranks(install: Install, ran
             server.terminate()
     assert json.loads(answer.stdout)[0]["id"] == str(document)
     refused = subprocess.run(
-        [command, "export-onnx", "model", "out"], capture_output=True, text=True, cwd=tmp_path, check=False
+        [command, "export-onnx", "model", "--out", "out"], capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert refused.returncode == 2
     assert "pip install 'crossrank[export]'" in refused.stderr

@@ -16,7 +16,7 @@ from crossrank.errors import CrossrankError
 COMMANDS = {
     "mine-code": ("train:mine_code", "Turn Python source trees into evaluation sets"),
     "train": ("train:train", "Fine-tune a cross-encoder as a recipe says, and judge whether that helped."),
-    "evaluate": ("train:evaluate", "Evaluate a model on the candidates of a judged set"),
+    "evaluate": ("train:evaluate", "Evaluate a model on the candidates of an evaluation set"),
     "export-onnx": ("export:export_onnx", "Convert a cross-encoder to ONNX; write the variants that keep its ranking."),
     "export-pytorch": ("export:export_pytorch", "Write a ranker's weights as a cross-encoder, to fine-tune it."),
     "inspect": ("inspect:inspect", "Show what a ranker holds, and how each variant runs on this machine."),

@@ -1,101 +1,60 @@
-"""`crossrank export-onnx`, also the script `export-onnx`."""
+"""`crossrank export-onnx`, also the script `export-onnx`, and `crossrank export-pytorch`."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from crossrank.cli.options import options_of, parse
 from crossrank.cli.output import needs, print_json, print_step, print_table, ranker_or_default
-from crossrank.errors import UsageError
-from crossrank.inference.manifest import Agreement, Budget
+from crossrank.export.options import ExportOptions
+from crossrank.inference.manifest import Agreement
 
 if TYPE_CHECKING:
     from crossrank.export.pipeline import ExportReport
     from crossrank.export.trials import Trial
 
-_DEFAULT = Budget()
+# By the names of optimum-cli's flags.
+_PRESETS = {
+    "avx2": "quint8_avx2",
+    "avx512": "qint8_avx512",
+    "avx512_vnni": "qint8_avx512_vnni",
+    "arm64": "qint8_arm64",
+}
 
 
+@options_of(ExportOptions)
 def export_onnx(
     model: Annotated[str, typer.Argument(help="Directory or Hugging Face id of a cross-encoder.")],
-    out: Annotated[Path, typer.Argument(help="Directory of the ranker to write.")],
+    out: Annotated[Path, typer.Option(help="Directory of the ranker to write.")],
     variants: Annotated[
-        str,
-        typer.Option(
-            help="Names with commas between them: auto, fp32, pruned, O1, O2, O3, fp16, qint8_per_token, quint8_avx2, "
-            "qint8_avx512, qint8_avx512_vnni, qint8_arm64, and these four with _static."
-        ),
-    ] = "auto",
-    judgements: Annotated[
-        list[Path] | None,
-        typer.Option(help="Judged set to compare on; repeatable. Default: functions of the standard library."),
+        str | None,
+        typer.Option(help=f"{ExportOptions.model_fields['variants'].description} Commas between them. Default: auto."),
     ] = None,
-    max_queries: Annotated[int, typer.Option(min=1, help="Queries of each judged set that are compared.")] = 100,
-    max_ndcg_drop: Annotated[
-        float, typer.Option(help="How much lower a variant's nDCG@10 may be than PyTorch's.")
-    ] = _DEFAULT.max_ndcg_drop or 0.0,
-    max_mrr_drop: Annotated[float | None, typer.Option(help="The same of MRR@10. Default: no limit.")] = None,
-    min_top_1: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the queries that keep PyTorch's first document.")
-    ] = _DEFAULT.min_top_1 or 0.0,
-    min_top_10: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of PyTorch's ten best that stay. Default: no limit.")
-    ] = None,
-    min_kendall_tau: Annotated[
-        float | None, typer.Option(min=-1, max=1, help="Kendall's tau within a query. Default: no limit.")
-    ] = None,
-    max_error: Annotated[
-        float | None, typer.Option(min=0, help="Largest error of a logit. Default: no limit, but see --atol.")
-    ] = None,
-    atol: Annotated[float, typer.Option(min=0, help="Largest error of a logit in fp32.")] = 1e-4,
-    optimize: Annotated[str | None, typer.Option(help="O1, O2 or O3: adds that variant.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="fp32 or fp16: adds that variant.")] = None,
-    avx2: Annotated[bool, typer.Option("--avx2", help="Adds the dynamic int8 preset.")] = False,
-    avx512: Annotated[bool, typer.Option("--avx512", help="Adds the dynamic int8 preset.")] = False,
-    avx512_vnni: Annotated[bool, typer.Option("--avx512-vnni", help="Adds the dynamic int8 preset.")] = False,
-    arm64: Annotated[bool, typer.Option("--arm64", help="Adds the dynamic int8 preset.")] = False,
-    per_channel: Annotated[
-        bool, typer.Option("--per-channel/--per-tensor", help="Weight scales of the presets.")
-    ] = True,
-    calibration: Annotated[
-        str, typer.Option(help="Activation ranges of the static presets: percentile, entropy or minmax.")
-    ] = "percentile",
-    opset: Annotated[int | None, typer.Option(help="Of the fp32 graph. Default: optimum's choice.")] = None,
+    optimize: Annotated[Literal["O1", "O2", "O3"] | None, typer.Option(help="Add this variant.")] = None,
+    dtype: Annotated[Literal["fp32", "fp16"] | None, typer.Option(help="Add this variant.")] = None,
+    avx2: Annotated[bool, typer.Option("--avx2", help="Add the dynamic int8 preset for AVX2.")] = False,
+    avx512: Annotated[bool, typer.Option("--avx512", help="Add the dynamic int8 preset for AVX-512.")] = False,
+    avx512_vnni: Annotated[
+        bool, typer.Option("--avx512-vnni", help="Add the dynamic int8 preset for AVX-512 with VNNI.")
+    ] = False,
+    arm64: Annotated[bool, typer.Option("--arm64", help="Add the dynamic int8 preset for ARM64.")] = False,
     revision: Annotated[str | None, typer.Option(help="Revision of the Hugging Face id.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the directory if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    **given: Any,
 ) -> None:
     """Convert a cross-encoder to ONNX; write the variants that keep its ranking."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    presets = {"avx2": avx2, "avx512": avx512, "avx512_vnni": avx512_vnni, "arm64": arm64}
+    named = [name.strip() for name in variants.split(",") if name.strip()] if variants else ["auto"]
+    named += [name for name in (optimize, dtype) if name]
+    named += [_PRESETS[name] for name, asked in presets.items() if asked]
+    options = parse(ExportOptions, {**given, "variants": named})
     with needs("export"):
-        from crossrank.export.pipeline import ExportOptions, ExportRefused, export_ranker
-        from crossrank.export.presets import CALIBRATIONS
-    if calibration not in CALIBRATIONS:
-        raise UsageError(f"--calibration {calibration} is not one of {', '.join(CALIBRATIONS)}")
-    flags = {"quint8_avx2": avx2, "qint8_avx512": avx512, "qint8_avx512_vnni": avx512_vnni, "qint8_arm64": arm64}
-    options = ExportOptions(
-        variants=[
-            *(name.strip() for name in variants.split(",") if name.strip()),
-            *(name for name in (optimize, dtype) if name),
-            *(name for name, given in flags.items() if given),
-        ],
-        judgements=judgements or (),
-        max_queries=max_queries,
-        budget=Budget(
-            max_error=max_error,
-            max_ndcg_drop=max_ndcg_drop,
-            max_mrr_drop=max_mrr_drop,
-            min_kendall_tau=min_kendall_tau,
-            min_top_1=min_top_1,
-            min_top_10_overlap=min_top_10,
-        ),
-        atol=atol,
-        opset=opset,
-        per_channel=per_channel,
-        calibration=calibration,
-    )
+        from crossrank.export.pipeline import ExportRefused, export_ranker
     try:
         report = export_ranker(model, out, options, revision=revision, force=force, progress=print_step)
     except ExportRefused as refused:
@@ -111,12 +70,12 @@ def export_onnx(
 
 
 def export_pytorch(
-    out: Annotated[Path, typer.Argument(help="Directory of the cross-encoder to write.")],
+    out: Annotated[Path, typer.Option(help="Directory of the cross-encoder to write.")],
     ranker: Annotated[
         str | None,
         typer.Option(help="Directory or Hugging Face id of a ranker. Default: the one that comes with crossrank."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the directory if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print where it is as JSON.")] = False,
 ) -> None:
     """Write a ranker's weights as a cross-encoder, to fine-tune it."""
@@ -177,7 +136,7 @@ def agreement_cells(figures: Agreement) -> tuple[str, ...]:
         str(figures.queries),
         str(figures.ndcg_difference) if figures.ndcg_difference else "not judged",
         f"{figures.kendall_tau:.3f}",
-        f"{figures.top_1:.3f}",
-        f"{figures.top_10_overlap:.3f}",
+        f"{figures.top1_agreement:.3f}",
+        f"{figures.top10_overlap:.3f}",
         f"{figures.max_error:.2g}",
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,21 +25,19 @@ def _group() -> None:
 
 @app.command("export")
 def export(
-    store: Annotated[Path, typer.Argument(help="The file of the server's --feedback; the server may go on.")],
-    out: Annotated[Path, typer.Argument(help="Training rows to write, .jsonl.")],
+    store: Annotated[Path, typer.Argument(help="File of the server's --feedback. The server may be running.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File of training rows to write, .jsonl.")],
     corpus: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR|FILE",
-            help="Texts that the store does not keep, by id: corpus.jsonl, and queries.jsonl by request id.",
+            help="Texts that the store does not hold: corpus.jsonl by document id, queries.jsonl by request id.",
         ),
     ] = None,
-    clicks: Annotated[
-        Literal["ignore", "use"], typer.Option(help="Whether clicks label what nobody rated.")
-    ] = "ignore",
-    inverse_propensity: Annotated[
+    use_clicks: Annotated[bool, typer.Option("--use-clicks", help="Label what nobody rated by its clicks.")] = False,
+    position_bias_eta: Annotated[
         float | None,
-        typer.Option(metavar="ETA", help="Weigh clicks by rank^ETA, against position bias. Default: 0, not."),
+        typer.Option(metavar="ETA", help="Weigh each click by rank^ETA, against position bias. Default: 0, all alike."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -47,35 +45,34 @@ def export(
     """Turn feedback into training rows: one label for each query and document, the mean of its ratings."""
     from crossrank.feedback.labels import export_feedback
 
-    if inverse_propensity is not None and clicks == "ignore":
-        raise UsageError("--inverse-propensity weighs clicks; give --clicks use too")
+    if position_bias_eta is not None and not use_clicks:
+        raise UsageError("--position-bias-eta: weighs clicks, which are not used; give --use-clicks too")
+    eta = position_bias_eta or 0.0
     try:
-        report = export_feedback(
-            store, out, corpus=corpus, use_clicks=clicks == "use", eta=inverse_propensity or 0.0, force=force
-        )
+        report = export_feedback(store, out, corpus=corpus, use_clicks=use_clicks, eta=eta, force=force)
     except OSError as error:
-        raise UsageError(f"{error.filename} cannot be used: {error.strerror}") from None
+        raise UsageError(f"{error.filename}: cannot be used: {error.strerror}") from None
     if as_json:
         print_json(asdict(report))
     else:
-        _show(report, out, used=clicks == "use", eta=inverse_propensity or 0.0)
+        _show(report, out, used=use_clicks, eta=eta)
 
 
 def _show(report: "FeedbackReport", out: Path, *, used: bool, eta: float) -> None:
     print_table(
         str(out),
-        ("rows from", "rows"),
+        ("source", "rows"),
         [
             ("ratings", str(report.from_ratings)),
-            ("of these the mean of several", str(report.averaged)),
+            ("of these, means of several", str(report.averaged)),
             ("clicks", str(report.from_clicks)),
         ],
     )
     held = [("answers", report.impressions), *report.feedback.items()]
-    print_table("the store holds", ("what", "how many"), [(what, str(count)) for what, count in held])
+    print_table("the store holds", ("kind", "count"), [(what, str(count)) for what, count in held])
     if report.skipped:
         skipped = [(reason, str(count)) for reason, count in report.skipped.items()]
-        print_table("judged, and no row", ("why", "how many"), skipped)
+        print_table("skipped", ("reason", "count"), skipped)
     if report.clicks:
         print_table(
             "answers with a click",
@@ -86,4 +83,4 @@ def _show(report: "FeedbackReport", out: Path, *, used: bool, eta: float) -> Non
             ],
         )
         how = f"were weighed by rank^{eta:g}" if used and eta else "were used as they are" if used else "were not used"
-        print(f"Users click more on what stands higher, whatever it is; clicks {how}.")
+        print(f"Users click more on what ranks higher, whatever it is: clicks {how}.")

@@ -112,6 +112,8 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 
 
 def _text(default: Any) -> str:
+    if isinstance(default, bool):
+        return "yes"
     return ", ".join(map(str, default)) if isinstance(default, (list, tuple)) else str(default)
 
 

@@ -126,13 +126,14 @@ def _train(out: Path, show: Show) -> None:
 
 
 def _export(out: Path, show: Show) -> None:
-    from crossrank.export.pipeline import ExportOptions, export_ranker
+    from crossrank.export.options import ExportOptions
+    from crossrank.export.pipeline import export_ranker
 
     if (out / "ranker").exists():
         print_step(f"5/6 exported already: {out / 'ranker'}")
         return
     print_step("5/6 export")
-    options = ExportOptions(judgements=[out / "dev"], max_queries=_COMPARED_QUERIES)
+    options = ExportOptions(eval_sets=(out / "dev",), max_queries=_COMPARED_QUERIES)
     report = export_ranker(str(out / "model"), out / "ranker", options, progress=print_step)
     show(show_report, report)
 

@@ -54,8 +54,8 @@ def agreement(entry: ReferenceSet, reference: Logits, variant: Logits) -> Agreem
         max_error=float(errors.max()),
         mean_error=float(errors.mean()),
         kendall_tau=float(np.mean([kendall_tau(a, b) for a, b in both])),
-        top_1=float(np.mean([top_k_overlap(a, b, 1) for a, b in both])),
-        top_10_overlap=float(np.mean([top_k_overlap(a, b, min(10, max(1, len(a) // 2))) for a, b in both])),
+        top1_agreement=float(np.mean([top_k_overlap(a, b, 1) for a, b in both])),
+        top10_overlap=float(np.mean([top_k_overlap(a, b, min(10, max(1, len(a) // 2))) for a, b in both])),
     )
     if entry.qrels is None:
         return figures
@@ -78,8 +78,8 @@ def failure(measured: Sequence[Agreement], budget: Budget) -> str | None:
             ("the fall of nDCG@10", _fall(figures.ndcg_difference), budget.max_ndcg_drop, True),
             ("the fall of MRR@10", _fall(figures.mrr_difference), budget.max_mrr_drop, True),
             ("Kendall's tau", figures.kendall_tau, budget.min_kendall_tau, False),
-            ("top-1 agreement", figures.top_1, budget.min_top_1, False),
-            ("top-10 overlap", figures.top_10_overlap, budget.min_top_10_overlap, False),
+            ("top-1 agreement", figures.top1_agreement, budget.min_top1_agreement, False),
+            ("top-10 overlap", figures.top10_overlap, budget.min_top10_overlap, False),
         ):
             if value is None or bound is None:
                 continue

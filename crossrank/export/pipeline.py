@@ -1,7 +1,7 @@
 """The export, step by step: open, score with PyTorch, convert, try each variant, write the manifest, put in place."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from crossrank.atomic import replace_directory
 from crossrank.errors import CrossrankError
 from crossrank.export.golden_pairs import golden_pairs
-from crossrank.export.presets import Calibration, convert
+from crossrank.export.options import ExportOptions
+from crossrank.export.presets import convert
 from crossrank.export.reference import ReferenceList, pairs_of, reference_sets, standard_library
 from crossrank.export.source import describe, write_files
 from crossrank.export.trials import Trial, Trials
 from crossrank.export.variants import Materials, file_name, resolve
 from crossrank.inference.calibration import read_calibration, write_calibration
-from crossrank.inference.manifest import MANIFEST_PATH, Activation, Budget, Manifest, Variant, WeightsSource, sha256_of
+from crossrank.inference.manifest import MANIFEST_PATH, Activation, Manifest, Variant, WeightsSource, sha256_of
 from crossrank.inference.session import installed_wheels, require_onnxruntime
 from crossrank.inference.tokenizer import PairTokenizer
 from crossrank.machine import instruction_set
@@ -34,31 +35,6 @@ _FEWEST_HELD_BACK = 4
 _PYTORCH_PAIRS = 2000
 # Pairs whose activations give the ranges of a quantisation.
 _CALIBRATION_PAIRS = 96
-
-
-@dataclass(frozen=True, slots=True)
-class ExportOptions:
-    """What is exported, and what it may lose.
-
-    Attributes:
-        variants: names of `crossrank.export.variants.NAMES`, or "auto".
-        judgements: judged sets that the gate compares on; by default functions of the standard library.
-        max_queries: of each set.
-        budget: see `Budget`.
-        atol: the largest error of a logit in variants that are fp32.
-        opset: of the fp32 graph; optimum's choice where None.
-        per_channel: see `crossrank.export.variants.Materials`.
-        calibration: see `crossrank.export.variants.Materials`.
-    """
-
-    variants: Sequence[str] = ("auto",)
-    judgements: Sequence[Path] = ()
-    max_queries: int = 100
-    budget: Budget = field(default_factory=Budget)
-    atol: float = 1e-4
-    opset: int | None = None
-    per_channel: bool = True
-    calibration: Calibration = "percentile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +88,7 @@ def export_ranker(
     options = options or ExportOptions()
     require_onnxruntime()
     progress("open the cross-encoder")
-    sets = reference_sets(options.judgements, options.max_queries)
+    sets = reference_sets(options.eval_sets, options.max_queries)
     location = locate_model(model, revision)
     commit = revision if location == Path(model) else location.name
     source = open_cross_encoder(model, revision=commit, device="cpu")
@@ -144,7 +120,7 @@ def export_ranker(
             progress=progress,
         )
         materials = Materials(
-            source, directory, batches, trials.noise_to_signal, options.per_channel, options.calibration
+            source, directory, batches, trials.noise_to_signal, options.per_channel, options.activation_ranges
         )
         for name in names:
             trials.run(name, materials)

@@ -7,7 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import onnx
 from datasets import Dataset
@@ -18,8 +18,7 @@ from optimum.onnxruntime.configuration import AutoCalibrationConfig, AutoOptimiz
 from transformers import AutoConfig
 
 from crossrank.errors import UsageError
-
-Calibration = Literal["percentile", "entropy", "minmax"]
+from crossrank.export.options import ActivationRanges
 
 INT8_PRESETS: dict[str, Callable[..., Any]] = {
     "quint8_avx2": AutoQuantizationConfig.avx2,
@@ -27,7 +26,7 @@ INT8_PRESETS: dict[str, Callable[..., Any]] = {
     "qint8_avx512_vnni": AutoQuantizationConfig.avx512_vnni,
     "qint8_arm64": AutoQuantizationConfig.arm64,
 }
-CALIBRATIONS: dict[Calibration, Callable[..., Any]] = {
+_RANGES: dict[ActivationRanges, Callable[..., Any]] = {
     "percentile": AutoCalibrationConfig.percentiles,
     "entropy": AutoCalibrationConfig.entropy,
     "minmax": AutoCalibrationConfig.minmax,
@@ -94,7 +93,7 @@ def quantize(
     path: Path,
     *,
     per_channel: bool,
-    calibration: Calibration | None = None,
+    activation_ranges: ActivationRanges | None = None,
     batches: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Writes the graph in int8, by a preset of optimum.
@@ -105,13 +104,13 @@ def quantize(
         preset: a key of `INT8_PRESETS`.
         path: the file to write.
         per_channel: whether each output channel of a weight has a scale of its own.
-        calibration: how activation ranges are fixed from `batches`; None measures them as each run goes (dynamic).
+        activation_ranges: how they are fixed from `batches`; None measures them as each run goes (dynamic).
         batches: inputs, each of shape [1, tokens].
     """
     with _scratch(path) as scratch:
         model = AutoConfig.from_pretrained(directory)
         quantizer = ORTQuantizer(source, model)
-        if calibration is None:
+        if activation_ranges is None:
             config = INT8_PRESETS[preset](is_static=False, per_channel=per_channel)
             quantizer.quantize(save_dir=scratch, quantization_config=config)
         else:
@@ -121,7 +120,7 @@ def quantize(
             data = Dataset.from_list(_padded(batches, model.pad_token_id or 0))
             ranges = quantizer.fit(
                 data,
-                CALIBRATIONS[calibration](data),
+                _RANGES[activation_ranges](data),
                 onnx_augmented_model_name=str(scratch / "augmented.onnx"),
                 operators_to_quantize=_STATIC_OPERATORS,
             )

@@ -8,7 +8,8 @@ from typing import Any
 from crossrank.errors import UsageError
 from crossrank.export.encoder import read_encoder
 from crossrank.export.ladder import per_token_rungs
-from crossrank.export.presets import INT8_PRESETS, Calibration, optimize, quantize, to_float16
+from crossrank.export.options import ActivationRanges
+from crossrank.export.presets import INT8_PRESETS, optimize, quantize, to_float16
 from crossrank.export.prune import write_pruned
 from crossrank.inference.manifest import Precision, Provider
 from crossrank.machine import instruction_set
@@ -53,7 +54,7 @@ class Materials:
         noise_to_signal: of a graph, on pairs that are not those of the gate; see
             `crossrank.export.gate.noise_to_signal`.
         per_channel: whether the presets give each output channel of a weight its own scale.
-        calibration: how the static presets fix their ranges.
+        activation_ranges: how the static presets fix their ranges.
     """
 
     model: Any
@@ -61,7 +62,7 @@ class Materials:
     batches: Sequence[Mapping[str, Any]]
     noise_to_signal: Callable[[Graph], float]
     per_channel: bool
-    calibration: Calibration
+    activation_ranges: ActivationRanges
 
 
 def resolve(requested: Sequence[str], model: Any) -> list[str]:
@@ -134,7 +135,7 @@ def _preset(name: str, source: Path, path: Path, materials: Materials) -> Graph:
         preset,
         path,
         per_channel=materials.per_channel,
-        calibration=materials.calibration if static else None,
+        activation_ranges=materials.activation_ranges if static else None,
         batches=materials.batches,
     )
     target = preset.split("_", 1)[1]

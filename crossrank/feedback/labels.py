@@ -187,5 +187,5 @@ def _require_rows(store: Path, report: FeedbackReport) -> None:
             "server keep them with --feedback-texts",
         )
     if report.feedback:
-        raise InvalidData(store, "holds clicks and no ratings; make rows of the clicks with --clicks use")
+        raise InvalidData(store, "holds clicks and no ratings; --use-clicks makes rows of them")
     raise InvalidData(store, f"holds no feedback yet on its {report.impressions} answers; let users give some")

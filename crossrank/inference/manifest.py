@@ -25,16 +25,21 @@ class Budget(_Strict):
     Agreement is the mean over queries; an nDCG@10 or MRR@10 is limited only where there are judgements.
     """
 
-    max_error: float | None = Field(None, ge=0, description="largest difference of a logit")
-    max_ndcg_drop: float | None = Field(0.005, description="how much lower nDCG@10 may be")
-    max_mrr_drop: float | None = Field(None, description="how much lower MRR@10 may be")
-    min_kendall_tau: float | None = Field(None, ge=-1, le=1, description="Kendall's tau-b within a query")
-    min_top_1: float | None = Field(0.97, ge=0, le=1, description="share of the queries with PyTorch's first document")
-    min_top_10_overlap: float | None = Field(
+    max_error: float | None = Field(None, ge=0, description="Largest error of a logit. Default: no limit.")
+    max_ndcg_drop: float | None = Field(0.005, description="Largest drop of nDCG@10.")
+    max_mrr_drop: float | None = Field(None, description="Largest drop of MRR@10. Default: no limit.")
+    min_kendall_tau: float | None = Field(
+        None, ge=-1, le=1, description="Smallest Kendall's tau-b within a query. Default: no limit."
+    )
+    min_top1_agreement: float | None = Field(
+        0.97, ge=0, le=1, description="Smallest share of the queries that keep PyTorch's first document."
+    )
+    min_top10_overlap: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="share of PyTorch's ten best, or of the better half of a list below 20, among the variant's",
+        description="Smallest share of PyTorch's ten best, or of the better half of a list below 20, that stay there. "
+        "Default: no limit.",
     )
 
 
@@ -59,8 +64,8 @@ class Agreement(_Strict):
     max_error: float
     mean_error: float
     kendall_tau: float
-    top_1: float
-    top_10_overlap: float
+    top1_agreement: float
+    top10_overlap: float
     ndcg: float | None = Field(None, description="the variant's nDCG@10; None: no judgements")
     ndcg_difference: Difference | None = None
     mrr_difference: Difference | None = None
@@ -116,9 +121,9 @@ class WeightsSource(_Strict):
 
 
 class Manifest(_Strict):
-    """Schema version 2; the variants stand in the order of their speed."""
+    """Schema version 3; the variants stand in the order of their speed."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     created: str = Field(description="UTC, ISO 8601")
     source: WeightsSource
     model_type: str
@@ -164,5 +169,5 @@ def read_manifest(directory: Path) -> Manifest:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
         raise InvalidRanker(
-            f"{path} is no manifest of schema version 2: {where}: {first['msg']}; export the ranker again"
+            f"{path} is no manifest of schema version 3: {where}: {first['msg']}; export the ranker again"
         ) from None

@@ -4,11 +4,14 @@ from typing import Any, Literal
 import pytest
 import typer
 from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 from crossrank.cli.app import load
 from crossrank.cli.options import flag, options_of, parse
 from crossrank.errors import UsageError
+from crossrank.export.options import ExportOptions
+from crossrank.inference.manifest import Budget
 from crossrank.serve.settings import ServerSettings, load_settings
 from tests.serve.test_settings import OTHER
 
@@ -80,17 +83,31 @@ def test_what_the_model_refuses_is_named_by_its_flag(given: dict[str, Any], opti
         parse(Options, given)
 
 
-@pytest.mark.parametrize("name", ServerSettings.model_fields)
-def test_serve_has_an_option_for_every_setting_with_its_help_and_default(name: str) -> None:
-    field = ServerSettings.model_fields[name]
-    parameter = next(parameter for parameter in load("serve").params if parameter.name == name)
+@pytest.mark.parametrize(
+    ("command", "name", "field"),
+    [
+        (command, name, field)
+        for command, model in (("serve", ServerSettings), ("export-onnx", ExportOptions), ("export-onnx", Budget))
+        for name, field in model.model_fields.items()
+        if name != "budget"
+    ],
+)
+def test_a_command_has_an_option_for_every_field_with_its_help_and_default(
+    command: str, name: str, field: FieldInfo
+) -> None:
+    parameter = next(parameter for parameter in load(command).params if parameter.name == name)
     default = field.get_default(call_default_factory=True)
     assert field.description
-    assert field.description.endswith(".")
     assert parameter.help.startswith(field.description)
+    assert field.description.endswith(".")
     assert parameter.default is None
-    assert (f"Default: {default}." in parameter.help) == (default not in (None, False, {}))
-    assert name == "ranker" or flag(name, field) in parameter.opts
+    if name in ("ranker", "variants"):
+        return
+    assert flag(name, field) in parameter.opts
+    if default in (None, False, (), {}) and type(default) is not int:
+        assert parameter.help == field.description
+    else:
+        assert parameter.help == f"{field.description} Default: {'yes' if default is True else default}."
 
 
 def test_flags_set_every_setting() -> None:
@@ -114,3 +131,9 @@ def test_flags_set_every_setting() -> None:
             arguments += [option, shown]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert load_settings(got) == ServerSettings(**OTHER)
+
+
+def test_export_onnx_names_the_flag_that_is_out_of_range(tmp_path: Path) -> None:
+    arguments = ["model", "--out", str(tmp_path / "out"), "--min-top1-agreement", "2"]
+    with pytest.raises(UsageError, match=r"^--min-top1-agreement: "):
+        load("export-onnx")(arguments, standalone_mode=False)

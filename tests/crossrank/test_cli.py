@@ -47,7 +47,7 @@ def test_rank_in_process_and_by_server_agree(ranker: Path, server: str, files: l
         (("evaluate", "{tmp}"), "is no judged set"),
         (("evaluate", "a", "b", "c"), "takes a model and data, not 3 arguments"),
         (("mine-code", "{tmp}/none", "--out", "{tmp}/out"), "none"),
-        (("export-onnx", "{tmp}", "{tmp}/out"), "no config.json"),
+        (("export-onnx", "{tmp}", "--out", "{tmp}/out"), "no config.json"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:

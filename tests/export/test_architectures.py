@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crossrank.export.pipeline import ExportOptions, ExportReport, export_ranker
+from crossrank.export.options import ExportOptions
+from crossrank.export.pipeline import ExportReport, export_ranker
 from crossrank.inference.manifest import Budget, read_manifest
 from crossrank.inference.scorer import Scorer
 from crossrank.reranker import RankOptions
@@ -26,7 +27,7 @@ def test_auto_exports_what_the_architecture_allows(kind: str, tmp_path: Path) ->
 
     tiny_cross_encoder(kind, tmp_path / "model")
     expected = CrossEncoder(str(tmp_path / "model")).predict(PAIRS)
-    options = ExportOptions(max_queries=3, budget=Budget(min_top_1=0))
+    options = ExportOptions(max_queries=3, budget=Budget(min_top1_agreement=0))
     report = export_ranker(str(tmp_path / "model"), tmp_path / "ranker", options)
     names = {variant.name for variant in read_manifest(report.directory).variants}
     assert "fp32" in names

@@ -22,8 +22,8 @@ def figures(**changed: object) -> Agreement:
         max_error=0.3,
         mean_error=0.03,
         kendall_tau=0.98,
-        top_1=0.98,
-        top_10_overlap=0.97,
+        top1_agreement=0.98,
+        top10_overlap=0.97,
         ndcg=0.6,
         ndcg_difference=difference,
         mrr_difference=difference,
@@ -38,7 +38,7 @@ def test_logits_are_split_list_by_list() -> None:
 def test_the_figures_of_a_swapped_first_document() -> None:
     variant = np.array([2, 3, 1, 0.5, 0.1], dtype=np.float32)
     measured = agreement(ReferenceSet("set", LISTS, {"q1": {"a": 1}, "q2": {"d": 1}}, []), REFERENCE, variant)
-    assert (measured.queries, measured.pairs, measured.top_1) == (2, 5, 0.5)
+    assert (measured.queries, measured.pairs, measured.top1_agreement) == (2, 5, 0.5)
     assert measured.max_error == 1
     assert measured.kendall_tau == pytest.approx((1 / 3 + 1) / 2)
     assert measured.ndcg_difference is not None
@@ -56,7 +56,7 @@ def test_noise_is_what_moves_documents_against_each_other() -> None:
 
 def test_without_judgements_there_is_agreement_alone() -> None:
     measured = agreement(ReferenceSet("set", LISTS, None, []), REFERENCE, REFERENCE)
-    assert (measured.ndcg, measured.ndcg_difference, measured.top_1) == (None, None, 1.0)
+    assert (measured.ndcg, measured.ndcg_difference, measured.top1_agreement) == (None, None, 1.0)
     assert failure([measured], Budget(max_ndcg_drop=0.0, max_mrr_drop=0.0, max_error=0.0)) is None
 
 
@@ -68,14 +68,14 @@ def test_nan_agrees_with_nothing() -> None:
     ("budget", "changed", "why"),
     [
         (Budget(), {}, None),
-        (Budget(), {"top_1": 0.96}, "top-1 agreement on set is 0.96, less than 0.97"),
+        (Budget(), {"top1_agreement": 0.96}, "top-1 agreement on set is 0.96, less than 0.97"),
         (Budget(max_ndcg_drop=0.003), {}, "the fall of nDCG@10 on set is 0.004, more than 0.003"),
         (Budget(max_mrr_drop=0.003), {}, "the fall of MRR@10"),
         (Budget(max_error=0.2), {}, "the largest error of a logit on set is 0.3, more than 0.2"),
         (Budget(min_kendall_tau=0.99), {}, "Kendall's tau"),
-        (Budget(min_top_10_overlap=0.98), {}, "top-10 overlap"),
+        (Budget(min_top10_overlap=0.98), {}, "top-10 overlap"),
         (Budget(max_error=0.4), {"max_error": float("nan")}, "the largest error of a logit on set is nan"),
-        (Budget(min_top_1=None, max_ndcg_drop=None), {"top_1": 0.0}, None),
+        (Budget(min_top1_agreement=None, max_ndcg_drop=None), {"top1_agreement": 0.0}, None),
     ],
 )
 def test_a_budget_names_what_was_lost(budget: Budget, changed: dict[str, object], why: str | None) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from crossrank.export.pipeline import ExportOptions, export_ranker
+from crossrank.export.options import ExportOptions
+from crossrank.export.pipeline import export_ranker
 from crossrank.inference.manifest import read_manifest
 from crossrank.inference.ranker import open_ranker
 from tests.tiny_models import tiny_cross_encoder
@@ -20,8 +21,8 @@ def kill_exports(tmp_path: Path, kills: int, seed: int) -> tuple[int, int]:
     out = tmp_path / "out"
     options = ExportOptions(variants=["fp32"], max_queries=1)
     export_ranker(str(tmp_path / "model"), out, options)
-    command = [sys.executable, "-m", "crossrank.cli", "export-onnx", str(tmp_path / "model"), str(out), "--force"]
-    command += ["--variants", "fp32,pruned", "--max-queries", "1"]
+    command = [sys.executable, "-m", "crossrank.cli", "export-onnx", str(tmp_path / "model"), "--out", str(out)]
+    command += ["--force", "--variants", "fp32,pruned", "--max-queries", "1"]
     started = time.monotonic()
     subprocess.run(command, check=True, capture_output=True)
     whole = time.monotonic() - started

@@ -1,18 +1,20 @@
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnxruntime
 import pytest
 from transformers import AutoTokenizer
 
+from crossrank.export.options import ActivationRanges
 from crossrank.export.pipeline import ExportReport
-from crossrank.export.presets import CALIBRATIONS, Calibration, quantize
+from crossrank.export.presets import quantize
 from crossrank.inference.manifest import Variant
 
 
-@pytest.mark.parametrize("calibration", CALIBRATIONS)
+@pytest.mark.parametrize("ranges", get_args(ActivationRanges))
 def test_ranges_are_fixed_from_pairs_of_any_length(
-    tiny: ExportReport, tmp_path: Path, calibration: Calibration
+    tiny: ExportReport, tmp_path: Path, ranges: ActivationRanges
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny.directory)
     texts = [("how to read", "file"), ("capital of france", "paris " * 12), ("add two numbers", "def " * 5)]
@@ -21,7 +23,7 @@ def test_ranges_are_fixed_from_pairs_of_any_length(
     path = tmp_path / "static.onnx"
     source = tiny.directory / "onnx" / "model.onnx"
     quantize(
-        source, tiny.directory, "qint8_avx512_vnni", path, per_channel=True, calibration=calibration, batches=batches
+        source, tiny.directory, "qint8_avx512_vnni", path, per_channel=True, activation_ranges=ranges, batches=batches
     )
     assert [file.name for file in tmp_path.iterdir()] == ["static.onnx"]
     logits = []

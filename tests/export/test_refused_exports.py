@@ -9,7 +9,8 @@ from onnx import numpy_helper
 
 from crossrank.errors import InvalidRanker, UsageError
 from crossrank.export import pipeline, presets
-from crossrank.export.pipeline import ExportOptions, ExportRefused, export_ranker
+from crossrank.export.options import ExportOptions
+from crossrank.export.pipeline import ExportRefused, export_ranker
 from crossrank.inference.manifest import Budget
 from crossrank.models.packaged import PACKAGED_BASE
 from tests.conftest import HELDOUT
@@ -138,7 +139,7 @@ def test_an_existing_target_needs_force(untrained: Path, ranker: Path) -> None:
     ("options", "sentence"),
     [
         (ExportOptions(variants=["int9"]), "'int9' is not a variant; known are auto, fp32"),
-        (ExportOptions(judgements=[HELDOUT, HELDOUT]), "two judged sets have the same name"),
+        (ExportOptions(eval_sets=[HELDOUT, HELDOUT]), "two judged sets have the same name"),
         (ExportOptions(variants=["fp32"], opset=3, max_queries=2), "cannot be converted to ONNX"),
     ],
 )

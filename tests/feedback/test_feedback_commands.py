@@ -57,7 +57,7 @@ def test_what_users_say_becomes_training_rows(kept: tuple[str, Path], tmp_path: 
 
     assert asyncio.run(second_user())
     rows = tmp_path / "rows.jsonl"
-    outcome = export(store, rows, "--json")
+    outcome = export(store, "--out", rows, "--json")
     report = json.loads(outcome.stdout)
     assert list(read_examples(rows)) == [
         Example(QUERY, (DOCUMENTS["add"],), (0.875,)),
@@ -65,7 +65,7 @@ def test_what_users_say_becomes_training_rows(kept: tuple[str, Path], tmp_path: 
         Example("read a file", (DOCUMENTS["os"],), (1.0,)),
     ]
     assert (report["from_ratings"], report["averaged"], report["feedback"]["click"]) == (3, 1, 1)
-    shown = export(store, rows, "--force", "--clicks", "use", "--inverse-propensity", 1)
+    shown = export(store, "--out", rows, "--force", "--use-clicks", "--position-bias-eta", 1)
     assert "clicks were weighed by rank^1." in shown.stdout
     assert "click rate" in shown.stdout
     assert list(read_examples(rows))[-1] == Example(QUERY, (DOCUMENTS["nothing"],), (1.0,))
@@ -122,11 +122,11 @@ def test_what_no_message_can_say_is_refused_before_it_is_sent(fields: dict[str, 
 
 def test_the_command_refuses_in_one_sentence(tmp_path: Path) -> None:
     for arguments, sentence in (
-        (("none", tmp_path / "rows.jsonl"), "none: no such file"),
-        (("none", tmp_path / "rows.jsonl", "--inverse-propensity", "1"), "give --clicks use too"),
-        (("none", tmp_path / "rows.jsonl", "--corpus", tmp_path / "c"), "c cannot be used: No such file"),
+        (("none",), "none: no such file"),
+        (("none", "--position-bias-eta", "1"), "--position-bias-eta: "),
+        (("none", "--corpus", tmp_path / "c"), f"{tmp_path / 'c'}: "),
     ):
-        outcome = export(*arguments)
+        outcome = export(*arguments, "--out", tmp_path / "rows.jsonl")
         assert outcome.returncode == 2
         assert sentence in outcome.stderr.splitlines()[-1]
         assert "Traceback" not in outcome.stderr

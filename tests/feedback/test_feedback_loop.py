@@ -54,7 +54,7 @@ def test_ratings_reach_the_order(trained: Path, ranker: Path, tmp_path: Path) ->
                         stars = 5 if doc_id in judged.positives(query_id) else 1
                         client.record_feedback(f"r-{query_id}", doc_id, stars=stars)
                         given += 1
-    report = json.loads(crossrank("feedback", "export", str(store), str(rows), "--json"))
+    report = json.loads(crossrank("feedback", "export", str(store), "--out", str(rows), "--json"))
     assert report["from_ratings"] == RATINGS == len(list(read_examples(rows)))
     (tmp_path / "recipe.toml").write_text(
         f'name = "rated"\nbase = "{trained}"\nmax_length = 96\n[data]\ntrain = "ratings.jsonl"\n'
@@ -63,7 +63,7 @@ def test_ratings_reach_the_order(trained: Path, ranker: Path, tmp_path: Path) ->
     trained_report = json.loads(crossrank("train", str(tmp_path / "recipe.toml"), "--out", str(better), "--json"))
     assert trained_report["verdict"]["folds"] == 5
     print(trained_report["verdict"]["sentence"])
-    crossrank("export-onnx", str(better), str(tmp_path / "ranker"), "--variants", "fp32", "--json")
+    crossrank("export-onnx", str(better), "--out", str(tmp_path / "ranker"), "--variants", "fp32", "--json")
     with running_server(str(tmp_path / "ranker"), stderr=subprocess.DEVNULL) as (target, _):
         after = answers(target, judged)
     rated = {query_id: shown[:4] for query_id, shown in before.items()}

@@ -79,7 +79,7 @@ EXPORT = ("--variants", "fp32", "--max-queries", "2", "--json")
 
 def test_a_model_is_exported_by_id_and_revision(hub: Hub, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = crossrank(hub, tmp_path / "home", "export-onnx", "us/model", str(out), "--revision", "v1", *EXPORT)
+    done = crossrank(hub, tmp_path / "home", "export-onnx", "us/model", "--out", str(out), "--revision", "v1", *EXPORT)
     assert done.returncode == 0, done.stderr
     source = json.loads((out / "onnx" / "manifest.json").read_text())["source"]
     assert (source["name"], source["revision"]) == ("us/model", hub.commit("us/model", "v1"))
@@ -88,7 +88,7 @@ def test_a_model_is_exported_by_id_and_revision(hub: Hub, tmp_path: Path) -> Non
 
 
 def test_a_private_model_needs_the_token_of_the_environment(hub: Hub, tmp_path: Path) -> None:
-    arguments = ("export-onnx", "us/secret", str(tmp_path / "out"), *EXPORT)
+    arguments = ("export-onnx", "us/secret", "--out", str(tmp_path / "out"), *EXPORT)
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "token").write_text(hub.token)  # as `hf auth login` leaves it
     refused = crossrank(hub, tmp_path / "home", *arguments)

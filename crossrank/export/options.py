@@ -1,0 +1,36 @@
+"""What is exported, and what a variant may lose: the options of `export-onnx`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from crossrank.inference.manifest import Budget
+
+ActivationRanges = Literal["percentile", "entropy", "minmax"]
+
+
+class ExportOptions(BaseModel):
+    """What is exported, and what it may lose against PyTorch in fp32."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    variants: tuple[str, ...] = Field(
+        ("auto",),
+        description="Names of variants: auto, fp32, pruned, O1, O2, O3, fp16, qint8_per_token, quint8_avx2, "
+        "qint8_avx512, qint8_avx512_vnni, qint8_arm64, and these last four with _static.",
+    )
+    eval_sets: tuple[Path, ...] = Field(
+        (),
+        description="Evaluation set to compare on; repeatable. Default: functions of Python's standard library.",
+    )
+    max_queries: int = Field(100, ge=1, description="Queries of each evaluation set to compare on.")
+    budget: Budget = Field(default_factory=Budget, description="What a variant may lose.")
+    atol: float = Field(1e-4, ge=0, description="Largest error of a logit of a variant in fp32.")
+    opset: int | None = Field(None, ge=1, description="ONNX opset of the fp32 graph. Default: optimum's choice.")
+    per_channel: bool = Field(
+        True, description="Give each output channel of a weight its own scale in the int8 presets."
+    )
+    activation_ranges: ActivationRanges = Field(
+        "percentile", description="How the static int8 presets set the ranges of their activations."
+    )
