@@ -37,9 +37,9 @@ check: install
 
 # Prints what changed since the reference, and fails nothing: machines differ, so ratios within the run are compared.
 bench: quickstart
-	$(BIN)/crossrank bench engine $(QUICKSTART_DIR)/model $(QUICKSTART_DIR)/ranker --alternations 5 --no-load \
+	$(BIN)/python -m benchmarks.engines $(QUICKSTART_DIR)/model $(QUICKSTART_DIR)/ranker --rounds 5 --no-load \
 		--out $(BENCH_DIR)
-	$(BIN)/crossrank bench compare crossrank/bench/reference.json $(BENCH_DIR)/result.json
+	$(BIN)/python -m benchmarks.compare benchmarks/reference.json $(BENCH_DIR)/result.json
 
 proto: install
 	$(call generate,.)

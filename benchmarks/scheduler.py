@@ -1,15 +1,16 @@
 """Scheduler benchmark: microseconds under its lock for the next batch, and of the admission sum, at depth.
 
-Run with `python benchmarks/scheduler.py`. Each call has 100 pairs of log-normal lengths. "relaxed" calls have far
+Run with `python -m benchmarks.scheduler`. Each call has 100 pairs of log-normal lengths. "relaxed" calls have far
 deadlines; "pressed" ones have more work before them than fits before most of their due dates, so that all groups of
 the order are filled. Next batch and take are what a worker does under the lock for each batch.
 """
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import median, quantiles
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from crossrank.inference.batching import BatchPolicy, CallQueue, QueuedCall
 
@@ -37,20 +38,28 @@ def _measure(policy: str, pressure: str, calls: int) -> None:
     draw = random.Random(0)
     queue = _filled(_POLICIES[policy], draw, calls)
     rate = _PRESSURES[pressure] * (_NEAREST + _FARTHEST) / 2 / queue.tokens
-    choosing, taking, summing, pairs = [], [], [], 0
+    choosing: list[float] = []
+    taking: list[float] = []
+    summing: list[float] = []
+    pairs = 0
     while len(choosing) < _BATCHES:
         if len(queue) <= calls // 2:
             queue = _filled(_POLICIES[policy], draw, calls)
-        batch, seconds = _timed(lambda queue=queue: queue.next_batch(now=0.0, seconds_per_token=rate))
+        batch, seconds = _timed(partial(queue.next_batch, now=0.0, seconds_per_token=rate))
         choosing.append(seconds)
         pairs += sum(len(places) for _, places in batch)
-        taking.append(_timed(lambda queue=queue, batch=batch: [queue.take(*entry) for entry in batch])[1])
-        summing.append(_timed(lambda queue=queue: queue.tokens)[1])
+        taking.append(_timed(partial(_take, queue, batch))[1])
+        summing.append(_timed(partial(getattr, queue, "tokens"))[1])
     worst = quantiles(choosing, n=20)[-1]
     print(
         f"{policy:6} {pressure:9} {calls:5} {1e6 * median(choosing):8.1f} (p95 {1e6 * worst:6.1f}) "
         f"{1e6 * median(taking):8.1f} {1e6 * median(summing):7.2f} {pairs / len(choosing):6.1f}"
     )
+
+
+def _take(queue: CallQueue[QueuedCall], batch: Sequence[tuple[Any, Any]]) -> None:
+    for entry in batch:
+        queue.take(*entry)
 
 
 def _filled(policy: BatchPolicy, draw: random.Random, calls: int) -> CallQueue[QueuedCall]:

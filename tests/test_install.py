@@ -80,7 +80,7 @@ def test_a_base_install_says_which_runtime_to_install(install: Install, ranker: 
     ("extras", "modules"),
     [
         ("cpu,export", "crossrank.export.pipeline, crossrank.export.onnx_to_torch"),
-        ("cpu,bench", "crossrank.bench.engine, crossrank.bench.quality, crossrank.bench.size, crossrank.bench.report"),
+        ("cpu,bench", "crossrank.bench.quality, crossrank.bench.capacity, crossrank.bench.report"),
         ("cpu,train", "crossrank.train.pipeline, crossrank.evaluation.evaluate_model, crossrank.data.mining.code"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Where a benchmark runs: machine, versions, revision."""
+"""Environment of a benchmark: machine, versions, revision."""
 
 import os
 import platform
@@ -18,14 +18,11 @@ _TOOLS = (
     "sentence-transformers",
     "grpcio",
     "aiohttp",
-    "fastembed",
-    "flashrank",
-    "openvino",
 )
 
 
 def this_machine() -> dict[str, Any]:
-    """The machine that this process runs on, by the names of `result.Machine`."""
+    """The machine that this process runs on, by the names of `crossrank.bench.results.Machine`."""
     found = _cpuinfo()
     return {
         "processor": found.get("model name", platform.processor() or "unknown"),
@@ -36,10 +33,10 @@ def this_machine() -> dict[str, Any]:
     }
 
 
-def tools() -> dict[str, str]:
-    """Versions of what is installed."""
+def tools(*further: str) -> dict[str, str]:
+    """Versions of the usual tools and of further ones, as far as they are installed."""
     found = {"python": platform.python_version()}
-    for tool in _TOOLS:
+    for tool in (*_TOOLS, *further):
         try:
             found[tool] = version(tool)
         except PackageNotFoundError:
@@ -48,16 +45,18 @@ def tools() -> dict[str, str]:
 
 
 def revision() -> str:
-    """Git's name for what is checked out here; empty where that is nothing."""
+    """Git's name for the revision that is checked out here; empty outside a repository."""
     try:
-        told = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=10)
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return told.stdout.strip()
+    return described.stdout.strip()
 
 
 def _cpuinfo() -> dict[str, str]:
-    """What the system says of its first processor; empty where it says nothing."""
+    """The system's description of its first processor; empty where it has none."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
     except OSError:

@@ -1,6 +1,7 @@
-"""Pictures of benchmark results."""
+"""Plots of benchmark results."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,61 +10,55 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from crossrank.bench.load_result import LoadResult
-from crossrank.bench.result import Result
+from crossrank.bench.load.load_metrics import LoadMeasurement
+from crossrank.bench.results import RATE, BenchResult, CapacityResult, LoadTestResult, QualityResult
 
 # Okabe and Ito's palette, which stays distinct for the colour-blind.
-_BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#8c8c8c"
-_COLOURS = (_BLUE, _ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#e69f00", _GREY)
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#8c8c8c"
+_COLOURS = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#e69f00", GREY)
 _MARKERS = "osD^vP"
-_DPI = 120
-
-Draw = Callable[[Path], None]
+DPI = 120
 
 
-def pictures_of(result: Result) -> Iterator[tuple[str, str, Draw]]:
-    """Yields name, gist and drawing of each picture that there is something for."""
-    if speeds := [speed for speed in result.speeds if speed.concurrency == 1]:
-        gist = "; ".join(f"{speed.name} {speed.ratio}" for speed in speeds)
-        yield (
-            "speed",
-            f"Pairs a second to {speeds[0].name}'s, with {speeds[0].ratio.level:.0%} intervals: {gist}.",
-            lambda path: plot_speeds(result, path),
-        )
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A plot of a report.
+
+    Attributes:
+        name: of its file, without the ending.
+        alt: what it shows, in a sentence.
+        draw: writes it as a PNG.
+    """
+
+    name: str
+    alt: str
+    draw: Callable[[Path], None]
+
+
+def pictures_of(result: LoadTestResult | QualityResult | CapacityResult) -> Iterator[Picture]:
+    """Yields the plots that a result has data for."""
+    if isinstance(result, QualityResult):
+        yield Picture("quality", "nDCG@10 over documents a second.", lambda path: plot_quality(result, path))
+        return
     loads = [load for load in result.loads if load.latency_ms]
     if len(loads) > 1:
-        yield (
+        yield Picture(
             "latency-by-load",
             f"Latency percentiles over {len(loads)} loads.",
             lambda path: plot_latency_by_load(result, loads, path),
         )
     if loads:
-        yield (
+        yield Picture(
             "latency",
-            f"Distribution of the latency of {sum(load.statuses['OK'] for load in loads)} calls.",
+            f"Distribution of the latency of {sum(load.statuses['OK'] for load in loads)} requests.",
             lambda path: plot_latency(loads, path),
         )
-    if result.quality:
-        yield "quality", "nDCG@10 over pairs a second.", lambda path: plot_quality(result, path)
 
 
-def plot_speeds(result: Result, path: Path) -> None:
-    """Draws each contestant's ratio to the baseline, with its interval, as a PNG."""
-    speeds = [speed for speed in result.speeds if speed.concurrency == 1][::-1]
-    ratios = [speed.ratio for speed in speeds]
-    errors = [[ratio.value - ratio.low for ratio in ratios], [ratio.high - ratio.value for ratio in ratios]]
-    figure, axes = _one_plot(0.45 * len(speeds) + 1.2)
-    colours = [_BLUE if speed.name.startswith("crossrank") else _GREY for speed in speeds]
-    axes.barh([speed.name for speed in speeds], [ratio.value for ratio in ratios], xerr=errors, color=colours)
-    axes.set_xlabel(f"pairs a second, {speeds[-1].name} = 1")
-    axes.set_title(f"{result.machine.processor}, {result.machine.cores} cores")
-    figure.savefig(path, dpi=_DPI)
-
-
-def plot_latency_by_load(result: Result, loads: list[LoadResult], path: Path) -> None:
+def plot_latency_by_load(result: BenchResult, loads: list[LoadMeasurement], path: Path) -> None:
     """Draws percentiles over the rate that was sent, or that closed loops reached; a colour for each variant."""
-    figure, axes = _one_plot(4)
-    groups: dict[str, list[LoadResult]] = {}
+    figure, axes = one_plot(4)
+    groups: dict[str, list[LoadMeasurement]] = {}
     for load in loads:
         groups.setdefault(str(load.settings.get("variant", "")), []).append(load)
     for (name, group), colour in zip(groups.items(), _COLOURS * len(groups), strict=False):
@@ -74,19 +69,19 @@ def plot_latency_by_load(result: Result, loads: list[LoadResult], path: Path) ->
                 continue
             values = [load.latency_ms.get(percentile, np.nan) for load in ordered]
             axes.plot(rates, values, style, color=colour, label=f"{name} {percentile}".strip())
-    axes.set(xlabel="calls a second", ylabel="latency, ms", yscale="log")
+    axes.set(xlabel="requests a second", ylabel="latency, ms", yscale="log")
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_formatter(ScalarFormatter())
-    if objective := result.settings.get("objective"):
-        axes.axhline(float(str(objective).partition("=")[2].removesuffix("ms")), color=_GREY, linewidth=1)
-        axes.set_title(f"objective {objective}")
+    if slo := result.settings.get("slo"):
+        axes.axhline(float(str(slo).partition("=")[2].removesuffix("ms")), color=GREY, linewidth=1)
+        axes.set_title(f"objective {slo}")
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
-def plot_latency(loads: list[LoadResult], path: Path) -> None:
-    """Draws a histogram of the answered calls' latencies, the loads over one another, on a logarithmic axis."""
-    figure, axes = _one_plot(3.5)
+def plot_latency(loads: list[LoadMeasurement], path: Path) -> None:
+    """Draws a histogram of the answered requests' latencies, the loads over one another, on a logarithmic axis."""
+    figure, axes = one_plot(3.5)
     columns = [
         np.array(
             [1000 * t for t, status in zip(load.samples.latency, load.samples.status, strict=True) if status == "OK"]
@@ -98,21 +93,21 @@ def plot_latency(loads: list[LoadResult], path: Path) -> None:
     bins = np.geomspace(low, high * 1.001, 40).tolist()
     for load, values, colour in zip(loads, columns, _COLOURS * len(loads), strict=False):
         axes.hist(values, bins=bins, histtype="step", color=colour, label=load.label)
-    axes.set(xscale="log", xlabel="latency, ms", ylabel="calls")
+    axes.set(xscale="log", xlabel="latency, ms", ylabel="requests")
     axes.legend(fontsize=7)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
-def plot_quality(result: Result, path: Path) -> None:
+def plot_quality(result: QualityResult, path: Path) -> None:
     """Draws nDCG@10 over pairs a second, a panel for each set; up and to the right is better."""
-    sets = list(dict.fromkeys(point.data for point in result.quality))
-    variants = list(dict.fromkeys(point.variant for point in result.quality))
-    settings = list(dict.fromkeys((point.max_length, point.long_documents) for point in result.quality))
+    sets = list(dict.fromkeys(point.data for point in result.points))
+    variants = list(dict.fromkeys(point.variant for point in result.points))
+    settings = list(dict.fromkeys((point.max_length, point.long_documents) for point in result.points))
     figure = Figure(figsize=(4.5 * len(sets) + 2.5, 4), layout="constrained")
     FigureCanvasAgg(figure)
     panels = np.ravel(figure.subplots(1, len(sets)))
     for axes, data in zip(panels, sets, strict=True):
-        points = [point for point in result.quality if point.data == data]
+        points = [point for point in result.points if point.data == data]
         for point in points:
             gap = point.ndcg_difference
             axes.errorbar(
@@ -125,10 +120,10 @@ def plot_quality(result: Result, path: Path) -> None:
                 elinewidth=1,
             )
         front = pareto_front([(point.pairs_per_second, point.ndcg_10) for point in points])
-        axes.plot(*zip(*front, strict=True), color=_GREY, linewidth=1, zorder=0, label="best of its speed")
-        axes.set(title=data, xlabel="documents ordered a second", ylabel="nDCG@10", xlim=(0, None))
+        axes.plot(*zip(*front, strict=True), color=GREY, linewidth=1, zorder=0, label="best of its speed")
+        axes.set(title=data, xlabel="documents ranked a second", ylabel="nDCG@10", xlim=(0, None))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=7)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -140,12 +135,13 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
-def _rate(load: LoadResult) -> float:
-    """Of an open loop the one that was sent: beyond its capacity a server answers fewer in time, not more."""
-    return float(load.settings.get("calls/s", load.goodput))
+def _rate(load: LoadMeasurement) -> float:
+    """The rate that an open loop sent: beyond its capacity a server answers fewer in time, not more."""
+    return float(load.settings.get(RATE, load.goodput))
 
 
-def _one_plot(height: float) -> tuple[Figure, Axes]:
+def one_plot(height: float) -> tuple[Figure, Axes]:
+    """An empty plot of 9 by `height` inches."""
     figure = Figure(figsize=(9, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()

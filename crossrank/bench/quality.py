@@ -1,15 +1,19 @@
-"""`crossrank bench quality`: what each variant and setting of a ranker costs in ranking quality, and gains in speed."""
+"""`crossrank bench quality`: ranking quality and speed of each variant and setting of a ranker."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import TypeAlias
 
-from crossrank.bench.contestants import Contestant, Scores, sentence_transformers
-from crossrank.bench.result import Estimate, Quality, Result, new_result
-from crossrank.bench.variants import chosen_variants
-from crossrank.bench.workload import RankCall
+import numpy as np
+from numpy.typing import NDArray
+
+from crossrank.bench.load.workload import RerankRequest
+from crossrank.bench.results import Estimate, QualityPoint, QualityResult, this_run
+from crossrank.bench.variants import choose_variants
 from crossrank.data.trec import ranking_from_scores
 from crossrank.errors import UsageError
 from crossrank.evaluation.metrics import evaluate, mean
@@ -20,10 +24,14 @@ from crossrank.inference.ranker import open_ranker
 from crossrank.inference.scorer import Scorer
 from crossrank.reranker import LongDocumentStrategy, RankOptions
 
+_log = logging.getLogger("crossrank.bench")
+
 NDCG, MRR = "nDCG@10", "MRR@10"
 
+# Logits of a request's documents, in their order; float32, shape [documents].
+Score: TypeAlias = Callable[[RerankRequest], NDArray[np.float32]]
 # Measure -> query id -> value.
-_Measures = dict[str, dict[str, float]]
+_Measures: TypeAlias = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +40,12 @@ class QualityOptions:
 
     Attributes:
         ranker: its directory.
-        data: judged sets.
-        model: the cross-encoder in PyTorch that the others are compared with; without one, the ranker's fp32 graph is.
+        data: evaluation sets.
+        model: the cross-encoder in PyTorch to compare with; by default the ranker's fp32 graph.
         variants: names; by default all that run on this machine's CPU.
         max_lengths: tokens of a pair; by default the ranker's own.
-        long_documents: what is done with documents that do not fit.
-        max_queries: of each set.
+        long_documents: strategies for documents that do not fit.
+        max_queries: largest number of queries of each set.
     """
 
     ranker: Path
@@ -49,7 +57,7 @@ class QualityOptions:
     max_queries: int = 100
 
 
-def bench_quality(options: QualityOptions, progress: Callable[[str], None] = lambda step: None) -> Result:
+def bench_quality(options: QualityOptions) -> QualityResult:
     """Measures every variant at every setting on every set; the queries are those that the exporter compares.
 
     Raises:
@@ -58,7 +66,7 @@ def bench_quality(options: QualityOptions, progress: Callable[[str], None] = lam
         KeyboardInterrupt: it was stopped before anything was measured.
     """
     manifest = open_ranker(options.ranker).manifest
-    variants = chosen_variants(manifest, options.variants)
+    variants = choose_variants(manifest, options.variants)
     if not options.data:
         raise UsageError("give at least one judged set to measure on")
     lengths = options.max_lengths or (manifest.max_length,)
@@ -67,28 +75,24 @@ def bench_quality(options: QualityOptions, progress: Callable[[str], None] = lam
     if not options.model and variants[0].name != "fp32":
         raise UsageError("without fp32 among the variants there is nothing to compare with; give --model")
     sets = reference_sets(list(options.data), options.max_queries)
-    points: list[Quality] = []
+    points: list[QualityPoint] = []
     interrupted = False
     try:
-        for point in _points(options, manifest, variants, lengths, sets, progress):
+        for point in _points(options, manifest, variants, lengths, sets):
             points.append(point)
     except KeyboardInterrupt:
         if not points:
             raise
         interrupted = True
-    return new_result(
-        "quality",
-        {
-            "ranker": options.ranker.name,
-            "version": manifest.version,
-            "model": Path(options.model).name if options.model else "",
-            "data": [judged.name for judged in sets],
-            "max_queries": options.max_queries,
-            "variants": [variant.name for variant in variants],
-        },
-        quality=points,
-        interrupted=interrupted,
-    )
+    settings = {
+        "ranker": options.ranker.name,
+        "version": manifest.version,
+        "model": Path(options.model).name if options.model else "",
+        "data": [judged.name for judged in sets],
+        "max_queries": options.max_queries,
+        "variants": [variant.name for variant in variants],
+    }
+    return QualityResult(**this_run(settings), points=points, interrupted=interrupted)
 
 
 def _points(
@@ -97,13 +101,12 @@ def _points(
     variants: Sequence[Variant],
     lengths: Sequence[int],
     sets: Sequence[ReferenceSet],
-    progress: Callable[[str], None],
-) -> Iterator[Quality]:
+) -> Iterator[QualityPoint]:
     references: dict[str, _Measures] = {}
     if options.model:
-        score = sentence_transformers(options.model, 8, max_length=manifest.max_length)
+        score = _pytorch(options.model, manifest.max_length)
         for judged in sets:
-            progress(f"{judged.name}: PyTorch fp32")
+            _log.info("%s: PyTorch fp32", judged.name)
             yield _point(judged, "PyTorch fp32", manifest.max_length, "truncate", score, references)
     wanted = list(product(sorted(lengths, reverse=True), options.long_documents))
     whole: tuple[int, LongDocumentStrategy] = (manifest.max_length, "truncate")
@@ -112,8 +115,8 @@ def _points(
         settings = wanted if references else list(dict.fromkeys([whole, *wanted]))
         with Scorer.open(options.ranker, variant=variant.file) as scorer:
             for judged, (length, strategy) in product(sets, settings):
-                progress(f"{judged.name}: {variant.name}, {length} tokens, {strategy}")
-                score = _ours(scorer, length, strategy)
+                _log.info("%s: %s, %d tokens, %s", judged.name, variant.name, length, strategy)
+                score = _variant(scorer, length, strategy)
                 yield _point(judged, variant.name, length, strategy, score, references)
 
 
@@ -122,14 +125,14 @@ def _point(
     variant: str,
     max_length: int,
     strategy: LongDocumentStrategy,
-    contestant: Contestant,
+    score: Score,
     references: dict[str, _Measures],
-) -> Quality:
-    """Orders every list; the first point of a set becomes its reference."""
-    calls = [RankCall(entry.query, list(entry.documents.values())) for entry in judged.lists]
-    contestant(calls[0])  # who comes first should not pay for everybody's start
+) -> QualityPoint:
+    """Ranks every list; the first point of a set becomes its reference."""
+    requests = [RerankRequest(entry.query, list(entry.documents.values())) for entry in judged.lists]
+    score(requests[0])  # a warm-up
     started = time.perf_counter()
-    scores = [contestant(call) for call in calls]
+    scores = [score(request) for request in requests]
     seconds = time.perf_counter() - started
     run = {
         entry.query_id: dict(zip(entry.documents, values.tolist(), strict=True))
@@ -141,7 +144,7 @@ def _point(
         measure: None if reference is measured else paired_bootstrap(measured[measure], reference[measure])
         for measure in (NDCG, MRR)
     }
-    return Quality(
+    return QualityPoint(
         variant=variant,
         max_length=max_length,
         long_documents=strategy,
@@ -151,7 +154,7 @@ def _point(
         mrr_10=mean(measured[MRR]),
         ndcg_difference=_estimate(gaps[NDCG]),
         mrr_difference=_estimate(gaps[MRR]),
-        pairs_per_second=sum(len(call.documents) for call in calls) / seconds,
+        pairs_per_second=sum(len(request.documents) for request in requests) / seconds,
         per_query=measured[NDCG],
     )
 
@@ -160,11 +163,18 @@ def _estimate(gap: Interval | None) -> Estimate | None:
     return None if gap is None else Estimate(value=gap.mean, low=gap.low, high=gap.high, level=gap.level)
 
 
-def _ours(scorer: Scorer, max_length: int, strategy: LongDocumentStrategy) -> Contestant:
-    def score(call: RankCall) -> Scores:
-        pairs = [(call.query, document) for document in call.documents]
-        return scorer.score(
-            pairs, RankOptions(score_kind="logit", max_length=max_length, long_documents=strategy)
-        ).values
+def _pytorch(model: str, max_length: int) -> Score:
+    """A cross-encoder in PyTorch on the CPU, as the variants are."""
+    from crossrank.models.cross_encoder import open_cross_encoder, predict
+
+    opened = open_cross_encoder(model, max_length=max_length, device="cpu")
+    return lambda request: predict(opened, [(request.query, document) for document in request.documents])
+
+
+def _variant(scorer: Scorer, max_length: int, strategy: LongDocumentStrategy) -> Score:
+    options = RankOptions(score_kind="logit", max_length=max_length, long_documents=strategy)
+
+    def score(request: RerankRequest) -> NDArray[np.float32]:
+        return scorer.score([(request.query, document) for document in request.documents], options).values
 
     return score

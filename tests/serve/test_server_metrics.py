@@ -11,7 +11,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from crossrank.bench.server import Server
+from benchmarks.observed_server import ObservedServer
 from crossrank.v1 import ranker_pb2_grpc
 from tests.conftest import running_server
 from tests.serve.test_server import request
@@ -24,7 +24,7 @@ class Served:
 
     def __init__(self, target: str, port: int, process: int) -> None:
         self._url = f"http://127.0.0.1:{port}/metrics"
-        self.server = Server(target, self._url, psutil.Process(process))
+        self.server = ObservedServer(target, self._url, psutil.Process(process))
         self.stub = ranker_pb2_grpc.RankServiceStub(grpc.insecure_channel(target))
 
     def read(self) -> Counts:
