@@ -1,5 +1,6 @@
 """`crossrank export-onnx`, also the script `export-onnx`, and `crossrank export-pytorch`."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,13 +10,16 @@ import typer
 
 from crossrank.cli.options import options_of, parse
 from crossrank.cli.output import needs, print_json, print_step, print_table, ranker_or_default
+from crossrank.cli.progress import progress_bars, steps_of
 from crossrank.export.options import ExportOptions
 from crossrank.inference.manifest import Agreement
+from crossrank.progress import Progress
 
 if TYPE_CHECKING:
     from crossrank.export.pipeline import ExportReport
     from crossrank.export.trials import Trial
 
+_log = logging.getLogger("crossrank.export")
 # By the names of optimum-cli's flags.
 _PRESETS = {
     "avx2": "quint8_avx2",
@@ -56,7 +60,8 @@ def export_onnx(
     with needs("export"):
         from crossrank.export.pipeline import ExportRefused, export_ranker
     try:
-        report = export_ranker(model, out, options, revision=revision, force=force, progress=print_step)
+        with progress_bars(), Progress(_log, f"export {model}") as progress:
+            report = export_ranker(model, out, options, revision=revision, force=force, progress=steps_of(progress))
     except ExportRefused as refused:
         if as_json:
             print_json({"error": str(refused), "variants": trials_to_json(refused.trials)})

@@ -4,14 +4,14 @@ In a file or a pipe the lines of the log say the same.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from crossrank.cli.output import console
+from crossrank.cli.output import console, print_step
 from crossrank.progress import Progress, duration
 
 
@@ -29,6 +29,16 @@ def progress_bars() -> Iterator[None]:
             yield
     finally:
         log.removeHandler(bars)
+
+
+def steps_of(progress: Progress) -> Callable[[str], None]:
+    """A function that logs each step of some work and keeps it as the note of its progress."""
+
+    def step(name: str) -> None:
+        progress.note = name
+        print_step(name)
+
+    return step
 
 
 class _Bars(logging.Handler):

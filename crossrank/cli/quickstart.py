@@ -20,12 +20,10 @@ import typer
 
 from crossrank.cli.export import show_report
 from crossrank.cli.output import needs, print_json, print_step, print_table
-from crossrank.cli.progress import progress_bars
+from crossrank.cli.progress import progress_bars, steps_of
 from crossrank.cli.train import show_mining, show_training, show_verdicts
-from crossrank.client import RankClient
 from crossrank.errors import CrossrankError
 from crossrank.progress import Progress
-from crossrank.v1 import ranker_pb2
 
 QUESTIONS = (
     "parse an ISO 8601 date string",
@@ -34,6 +32,7 @@ QUESTIONS = (
     "guess the MIME type of a file from its name",
 )
 
+_log = logging.getLogger("crossrank.quickstart")
 _DEV_QUERIES = 80
 _COMPARED_QUERIES = 40
 _FOUND_BY_BM25 = 50
@@ -48,21 +47,19 @@ def quickstart(
     as_json: Annotated[bool, typer.Option("--json", help="Print evaluation and answers as JSON.")] = False,
 ) -> None:
     """Serve, fine-tune, export and serve again: offline, on a CPU."""
-    with needs("all"):
+    with needs("all"), _step("import PyTorch and what goes with it"):
         import crossrank.export.pipeline  # noqa: F401
         from crossrank.train.report.write import METRICS_FILE
     out.mkdir(parents=True, exist_ok=True)
     # With --json, standard output holds one document; what each step made is in its directory.
     show: Show = (lambda table, report: None) if as_json else (lambda table, report: table(report))
     _mine(out, show)
-    print_step("2/6 serve the default ranker, and rank")
-    answers = {"default": _ask(out, None)}
+    answers = {"default": _ask(out, None, "2/6 serve the default ranker, and rank")}
     show(_show_answers, answers["default"])
     _choose_dev(out)
     _train(out, show)
     _export(out, show)
-    print_step("6/6 serve what was trained, and rank")
-    answers["tuned"] = _ask(out, out / "ranker")
+    answers["tuned"] = _ask(out, out / "ranker", "6/6 serve what was trained, and rank")
     show(_show_answers, answers["tuned"])
     evaluation = json.loads((out / "model" / METRICS_FILE).read_text(encoding="utf-8"))["evaluation"]
     if as_json:
@@ -77,8 +74,7 @@ def _mine(out: Path, show: Show) -> None:
     if (out / "data").exists():
         print_step(f"1/6 mined already: {out / 'data'}")
         return
-    print_step("1/6 mine the standard library")
-    with progress_bars():
+    with _step("1/6 mine the standard library"):
         report = mine_code([Path(sysconfig.get_path("stdlib"))], out / "data")
     show(show_mining, report)
 
@@ -93,12 +89,11 @@ def _choose_dev(out: Path) -> None:
     if (out / "dev").exists():
         print_step(f"3/6 candidates found already: {out / 'dev'}")
         return
-    print_step("3/6 find candidates for held-out queries")
     whole = read_judged_set(out / "data" / "dev")
     chosen = random.Random(0).sample(sorted(whole.queries), min(_DEV_QUERIES, len(whole.queries)))
     queries = {query_id: whole.queries[query_id] for query_id in chosen}
     dev = JudgedSet(queries, whole.corpus, {query_id: whole.qrels[query_id] for query_id in chosen})
-    with progress_bars(), Progress(logging.getLogger("crossrank.quickstart"), "find candidates"):
+    with _step("3/6 find candidates for held-out queries"):
         candidates = first_stage(dev, BiEncoder(PACKAGED_BASE))
     write_judged_set(JudgedSet(dev.queries, dev.corpus, dev.qrels, candidates), out / "dev")
 
@@ -113,14 +108,13 @@ def _train(out: Path, show: Show) -> None:
     if (out / "model").exists():
         print_step(f"4/6 trained already: {out / 'model'}")
         return
-    print_step("4/6 fine-tune the default ranker")
-    if not (out / "base").exists():
-        write_cross_encoder(DEFAULT_RANKER, out / "base")
     recipe = load_recipe(
         Path(crossrank.train.__path__[0]) / "recipes" / "quickstart.toml",
         [f"base={out}/base", f"data.train={out}/data/train", f"data.dev={out}/dev"],
     )
-    with progress_bars():
+    with _step("4/6 fine-tune the default ranker"):
+        if not (out / "base").exists():
+            write_cross_encoder(DEFAULT_RANKER, out / "base")
         report = run(recipe, out / "model")
     show(show_training, report)
 
@@ -132,10 +126,17 @@ def _export(out: Path, show: Show) -> None:
     if (out / "ranker").exists():
         print_step(f"5/6 exported already: {out / 'ranker'}")
         return
-    print_step("5/6 export")
     options = ExportOptions(eval_sets=(out / "dev",), max_queries=_COMPARED_QUERIES)
-    report = export_ranker(str(out / "model"), out / "ranker", options, progress=print_step)
+    with _step("5/6 export") as progress:
+        report = export_ranker(str(out / "model"), out / "ranker", options, progress=steps_of(progress))
     show(show_report, report)
+
+
+@contextmanager
+def _step(what: str) -> Iterator[Progress]:
+    """Says what is done, and every ten seconds how far it is."""
+    with progress_bars(), Progress(_log, what) as progress:
+        yield progress
 
 
 @contextmanager
@@ -148,16 +149,23 @@ def _server(ranker: Path | None) -> Iterator[str]:
         try:
             line = process.stdout.readline()
             if not line.startswith("listening on "):
-                raise CrossrankError("the server did not start; run crossrank serve to see why")
+                raise CrossrankError("server: did not start; run `crossrank serve` to see why")
             yield line.removeprefix("listening on ").strip()
         finally:
             process.send_signal(signal.SIGTERM)
 
 
-def _ask(out: Path, ranker: Path | None) -> list[dict[str, Any]]:
+def _ask(out: Path, ranker: Path | None, what: str) -> list[dict[str, Any]]:
     """Asks real questions over the functions that BM25 finds in the whole of what was mined."""
+    with _step(what):
+        return _answers(out, ranker)
+
+
+def _answers(out: Path, ranker: Path | None) -> list[dict[str, Any]]:
+    from crossrank.client import RankClient
     from crossrank.data.bm25 import BM25
     from crossrank.data.eval_set import read_judged_set
+    from crossrank.v1 import ranker_pb2
 
     sides = [read_judged_set(out / "data" / side) for side in ("train", "dev")]
     corpus = {doc_id: text for side in sides for doc_id, text in side.corpus.items()}
