@@ -23,7 +23,7 @@ COMMANDS = {
     "serve": ("serve:serve", "Serve rankers over gRPC."),
     "rank": ("rank:rank", "Order files by their relevance to a query."),
     "feedback": ("feedback:app", "Turn what users said about answers into training rows."),
-    "bench": ("bench:app", "Measure speed and ranking quality"),
+    "bench": ("bench:app", "Measure a ranker: load, ranking quality and capacity."),
     "quickstart": ("quickstart:quickstart", "Serve, fine-tune, export and serve again: offline, on a CPU."),
 }
 _STYLE: dict[str, Any] = {

@@ -13,8 +13,8 @@ from crossrank.export.onnx_to_torch import write_cross_encoder
 from crossrank.inference.hub import DEFAULT_RANKER, DEFAULT_SENTENCE
 from crossrank.inference.scorer import Scorer
 from crossrank.models.cross_encoder import open_cross_encoder, predict
+from tests.cli.test_cli import crossrank
 from tests.conftest import HELDOUT, running_server
-from tests.crossrank.test_cli import crossrank
 
 QUERY = "how do I remove duplicates from a list but keep the order"
 DOCUMENTS = [
@@ -62,7 +62,7 @@ def test_inspect_and_evaluate_take_it() -> None:
     page = json.loads(crossrank("inspect", "--no-speed", "--json").stdout)
     assert page["directory"] == str(DEFAULT_RANKER)
     evaluation = json.loads(crossrank("evaluate", str(HELDOUT), "--json").stdout)
-    assert "default" in evaluation["systems"]
+    assert DEFAULT_RANKER.name in evaluation["systems"]
 
 
 def test_its_weights_come_back_to_be_fine_tuned(tmp_path: Path) -> None:

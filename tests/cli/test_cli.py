@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from crossrank.cli.app import main
+
 
 def crossrank(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -45,20 +47,27 @@ def test_rank_in_process_and_by_server_agree(ranker: Path, server: str, files: l
         (("train", "none.toml"), "none.toml cannot be read"),
         (("evaluate", "{tmp}", "--model", "none"), "is no judged set"),
         (("evaluate", "{tmp}"), "is no judged set"),
-        (("evaluate", "a", "b", "c"), "takes a model and data, not 3 arguments"),
         (("mine-code", "{tmp}/none", "--out", "{tmp}/out"), "none"),
         (("export-onnx", "{tmp}", "--out", "{tmp}/out"), "no config.json"),
     ],
 )
-def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     paths = {name: tmp_path / f"{name}.jsonl" for name in ("binary", "bad", "good")}
     paths["binary"].write_bytes(b"\xff\xfe\x00")
     paths["bad"].write_text('{"text": "a"}\n[1]\n')
     paths["good"].write_text('{"text": "a"}\n')
-    outcome = crossrank(*(argument.format(tmp=tmp_path, **paths) for argument in arguments))
-    assert outcome.returncode == 2, outcome.stderr
-    assert sentence in outcome.stderr.splitlines()[-1]
-    assert "Traceback" not in outcome.stderr
+    monkeypatch.setattr(sys, "argv", ["crossrank", *(argument.format(tmp=tmp_path, **paths) for argument in arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr().err
+    assert ended.value.code == 2, shown
+    assert sentence in shown.splitlines()[-1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jsonl", "binary.jsonl", "good.jsonl"]
 
 
