@@ -6,7 +6,7 @@ QUICKSTART_DIR ?= quickstart
 BENCH_DIR ?= bench-result
 STUBS := crossrank/v1
 
-.PHONY: install quickstart test verify check bench proto proto-baseline
+.PHONY: install quickstart test test-install verify check bench proto proto-baseline
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -20,6 +20,9 @@ quickstart: install
 
 test: install
 	$(BIN)/python -m pytest
+
+test-install: install
+	$(BIN)/python -m pytest -m install
 
 verify: install
 	$(BIN)/python -m pytest -m verify

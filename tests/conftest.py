@@ -18,7 +18,27 @@ if TYPE_CHECKING:
 settings.register_profile("no-timing", deadline=None)
 settings.load_profile("no-timing")
 
-HELDOUT = Path(__file__).parent.parent / "train" / "recipes" / "code-search-heldout"
+HELDOUT = Path(__file__).parent.parent / "crossrank" / "train" / "recipes" / "code-search-heldout"
+
+
+def built(target: str, directory: Path) -> Path:
+    """The distribution of this tree: "wheel" or "sdist"."""
+    command = [sys.executable, "-P", "-m", "hatchling", "build", "-t", target, "-d", str(directory)]
+    subprocess.run(command, cwd=Path(__file__).parent.parent, check=True, capture_output=True)
+    (distribution,) = directory.iterdir()
+    return distribution
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this tree."""
+    return built("wheel", tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution of this tree."""
+    return built("sdist", tmp_path_factory.mktemp("sdist"))
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 
-pytestmark = pytest.mark.verify
-
 Install = Callable[..., Path]
 
 
@@ -27,8 +25,9 @@ def install(tmp_path: Path) -> Install:
     return made
 
 
-def test_a_serving_install_has_no_training_stack_and_ranks(install: Install, ranker: Path, tmp_path: Path) -> None:
-    python = install("-c", str(CONSTRAINTS), f"{ROOT}[cpu]")
+@pytest.mark.install
+def test_a_serving_install_has_no_training_stack_and_ranks(install: Install, wheel: Path, tmp_path: Path) -> None:
+    python = install("-c", str(CONSTRAINTS), f"{wheel}[cpu]")
     listed = subprocess.run([python, "-m", "pip", "list", "--format=json"], capture_output=True, text=True, check=True)
     installed = {package["name"].lower() for package in json.loads(listed.stdout)}
     assert "onnxruntime" in installed
@@ -44,9 +43,7 @@ def test_a_serving_install_has_no_training_stack_and_ranks(install: Install, ran
         cwd=tmp_path,
     )
     assert json.loads(at_once.stdout)[0]["id"] == str(document)
-    with subprocess.Popen(
-        [command, "serve", ranker, "--port", "0"], stdout=subprocess.PIPE, text=True, cwd=tmp_path
-    ) as server:
+    with subprocess.Popen([command, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True, cwd=tmp_path) as server:
         assert server.stdout is not None
         try:
             target = server.stdout.readline().split()[-1]
@@ -67,15 +64,17 @@ def test_a_serving_install_has_no_training_stack_and_ranks(install: Install, ran
     assert "pip install 'crossrank[export]'" in refused.stderr
 
 
-def test_a_base_install_says_which_runtime_to_install(install: Install, ranker: Path, tmp_path: Path) -> None:
-    python = install("-c", str(CONSTRAINTS), str(ROOT))
+@pytest.mark.install
+def test_a_base_install_says_which_runtime_to_install(install: Install, wheel: Path, tmp_path: Path) -> None:
+    python = install("-c", str(CONSTRAINTS), str(wheel))
     refused = subprocess.run(
-        [python.parent / "crossrank", "serve", ranker], capture_output=True, text=True, cwd=tmp_path, check=False
+        [python.parent / "crossrank", "serve"], capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert refused.returncode == 2
     assert "pip install 'crossrank[cpu]'" in refused.stderr
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize(
     ("extras", "modules"),
     [
@@ -89,6 +88,7 @@ def test_an_extra_brings_what_its_commands_import(install: Install, extras: str,
     subprocess.run([python, "-c", f"import {modules}"], cwd=tmp_path, check=True)
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("protobuf", ["protobuf>=6.33.5,<7", "protobuf>=7,<8"])
 def test_the_stubs_import_on_both_majors_of_protobuf(install: Install, protobuf: str, tmp_path: Path) -> None:
     python = install(str(ROOT), protobuf)
@@ -103,6 +103,7 @@ def test_the_stubs_import_on_both_majors_of_protobuf(install: Install, protobuf:
     assert shown.stdout.strip()[0] in protobuf
 
 
+@pytest.mark.verify
 def test_fastembed_opens_every_variant_of_a_ranker(install: Install, ranker: Path, tmp_path: Path) -> None:
     python = install("-c", str(CONSTRAINTS), f"{ROOT}[cpu]", "fastembed>=0.9,<0.10")
     probe = f"""

@@ -5,7 +5,7 @@ import pytest
 from crossrank.errors import UsageError
 from crossrank.train.recipe_files import load_recipe
 
-RECIPES = Path(__file__).parent.parent.parent / "train" / "recipes"
+RECIPES = Path(__file__).parent.parent.parent / "crossrank" / "train" / "recipes"
 MINIMAL = 'name = "r"\nbase = "b"\nmax_length = 64\n[data]\ntrain = "rows.jsonl"\n'
 
 
