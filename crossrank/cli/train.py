@@ -1,5 +1,6 @@
 """`crossrank mine-code`, `crossrank train` and `crossrank evaluate`."""
 
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ import typer
 from crossrank.cli.output import needs, print_json, print_table, ranker_or_default
 from crossrank.cli.progress import progress_bars
 from crossrank.errors import CrossrankError, UsageError
+from crossrank.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,13 +67,13 @@ def train(
     if explain:
         show_keys(explained(), as_json)
         return
-    with needs("train"):
-        from crossrank.train.pipeline import train as run
     if recipe is None:
         raise UsageError("give a recipe, a TOML file; --explain prints what it may hold")
     loaded = load_recipe(recipe, overrides or ())
     seconds = None if time_limit is None else 60 * time_limit
     with progress_bars():
+        with needs("train"), Progress(logging.getLogger("crossrank.train"), "load PyTorch"):
+            from crossrank.train.pipeline import train as run
         report = run(loaded, out or Path(loaded.name), force=force, time_limit=seconds)
     if report is None:
         return
@@ -102,10 +104,10 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the evaluation as JSON.")] = False,
 ) -> None:
     """Evaluate a model on the candidates of an evaluation set, beside BM25, its base's cosine, and both fused."""
-    with needs("train"):
-        from crossrank.evaluation.evaluate_model import evaluate_model
     opened = model or str(ranker_or_default(None))
     with progress_bars():
+        with needs("train"), Progress(logging.getLogger("crossrank.evaluation"), "load PyTorch"):
+            from crossrank.evaluation.evaluate_model import evaluate_model
         evaluation = evaluate_model(opened, data, variant=variant, base=base)
     if as_json:
         print_json(evaluation.to_json())

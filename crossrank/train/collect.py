@@ -6,7 +6,7 @@ Each source becomes an Arrow file of examples with the file and line that they c
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import chain, islice
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from crossrank.data.examples import Example
 from crossrank.data.files import write_json
 from crossrank.errors import InvalidData, UsageError
+from crossrank.models.bi_encoder import BiEncoder
 from crossrank.progress import Progress
 from crossrank.train.recipe import PAIR_LOSSES, Recipe
 from crossrank.train.sources import read_source
@@ -115,9 +116,8 @@ class Collected:
             if repeated.any():
                 kept = np.flatnonzero(~repeated)
                 documents = tuple(example.documents[number] for number in kept)
-                example = Example(
-                    example.query, documents, tuple(example.labels[number] for number in kept), example.where
-                )
+                labels = tuple(example.labels[number] for number in kept)
+                example = Example(example.query, documents, labels, example.where)
             if example.documents:
                 yield example
 
@@ -171,19 +171,20 @@ class Collected:
             yield from stream
 
 
-def collect(recipe: Recipe, directory: Path) -> Collected:
+def collect(recipe: Recipe, directory: Path, open_bi_encoder: Callable[[str, int], BiEncoder] = BiEncoder) -> Collected:
     """Reads and mines every source that an earlier start has not stored, and opens what is stored.
 
     Args:
         recipe: names sources, negatives and loss.
         directory: where the examples go.
+        open_bi_encoder: opens a bi-encoder for mining, by name and length; one that caches embeds each text once.
 
     Raises:
         UsageError: there is no such data, or they hold invalid or repeated rows and the recipe refuses those.
         InvalidData: the data as a whole are invalid.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    stored = [_stored_source(number, recipe, directory) for number in range(len(recipe.data.train))]
+    stored = [_stored_source(number, recipe, directory, open_bi_encoder) for number in range(len(recipe.data.train))]
     collected = Collected(directory, tuple(stored))
     if bad := collected.bad_rows:
         if recipe.data.bad_rows == "refuse":
@@ -199,7 +200,9 @@ def collect(recipe: Recipe, directory: Path) -> Collected:
     return collected
 
 
-def _stored_source(number: int, recipe: Recipe, directory: Path) -> StoredSource:
+def _stored_source(
+    number: int, recipe: Recipe, directory: Path, open_bi_encoder: Callable[[str, int], BiEncoder]
+) -> StoredSource:
     source = recipe.data.train[number]
     marker = directory / f"source-{number}.json"
     if marker.is_file():
@@ -220,7 +223,7 @@ def _stored_source(number: int, recipe: Recipe, directory: Path) -> StoredSource
         pyarrow.OSFile(str(directory / file), "wb") as raw,
         pyarrow.ipc.new_stream(raw, _SCHEMA) as stream,
     ):
-        found = read_source(source, recipe, noted)
+        found = read_source(source, recipe, noted, open_bi_encoder)
         while some := list(islice(found, _ROWS_AT_ONCE)):
             rows = [_row(example, finds_repeats) for example in some]
             stream.write_batch(pyarrow.RecordBatch.from_pylist(rows, schema=_SCHEMA))

@@ -25,7 +25,7 @@ def mine_negatives(
     wanted: Negatives,
     seed: int,
     *,
-    max_length: int | None = None,
+    bi_encoder: BiEncoder | None = None,
     run: Ranking | None = None,
     score: Predict | None = None,
 ) -> dict[str, list[str]]:
@@ -39,7 +39,7 @@ def mine_negatives(
         judged: queries, documents and judgements.
         wanted: how many, and from where.
         seed: of the draws.
-        max_length: tokens of a text that a bi-encoder reads.
+        bi_encoder: the model behind `wanted.bi_encoder`.
         run: the ranking behind `wanted.run`.
         score: scores of pairs by `wanted.scorer`.
 
@@ -51,8 +51,7 @@ def mine_negatives(
     lists: list[tuple[Ranking, int]] = []
     if wanted.bm25:
         lists.append((BM25(judged.corpus).top(judged.queries, depth), wanted.bm25))
-    if wanted.bi_encoder:
-        bi_encoder = BiEncoder(wanted.bi_encoder_model, max_length)
+    if bi_encoder:
         lists.append((nearest(judged, bi_encoder, depth), wanted.bi_encoder))
     if wanted.run:
         lists.append((run or {}, wanted.run))

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import asdict
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from crossrank.evaluation.held_out import HeldOut, Measured, measure
 from crossrank.evaluation.metrics import evaluate, mean
 from crossrank.evaluation.verdict import judge
 from crossrank.inference.calibration import Calibration
+from crossrank.models.bi_encoder import BiEncoder
 from crossrank.models.cross_encoder import predict
 from crossrank.progress import Progress
 from crossrank.train.calibration import fit_calibration
@@ -77,11 +78,13 @@ def train(recipe: Recipe, out: Path, *, force: bool = False, time_limit: float |
 
 
 def _run(recipe: Recipe, out: Path, run: RunDirectory, directory: Path, time_limit: float | None) -> TrainingReport:
-    collected = collect(recipe, run.collected)
+    # Mining and a teacher may ask one bi-encoder for the vectors of the same texts.
+    open_bi_encoder = lru_cache(maxsize=2)(BiEncoder)
+    collected = collect(recipe, run.collected, open_bi_encoder)
     split = split_examples(recipe, collected, run.split)
     if split.folds and world_size() > 1:
         raise UsageError("cross-validation is for one process; name data.dev, or set evaluation.without_dev")
-    teacher = open_teacher(recipe, out)
+    teacher = open_teacher(recipe, out, open_bi_encoder)
     relabel = teacher.relabel if teacher else None
     materialise(collected, recipe.loss, run.data, withheld=split.withheld, relabel=relabel)
     examples = open_training_set(run.data, recipe.seed)

@@ -1,7 +1,7 @@
 """Sources: reads what a recipe names as training data, as examples with labels and negatives."""
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,18 @@ from crossrank.data.trec import ranking_from_scores, read_run
 from crossrank.errors import UsageError
 from crossrank.evaluation.baselines import Predict
 from crossrank.inference.hub import token_of_environment
+from crossrank.models.bi_encoder import BiEncoder
 from crossrank.models.cross_encoder import open_cross_encoder, predict
 from crossrank.train.negatives import mine_negatives
 from crossrank.train.recipe import PAIR_LOSSES, Negatives, Recipe, Source
 
 
-def read_source(source: Source, recipe: Recipe, on_bad: OnBad = raise_it) -> Iterator[Example]:
+def read_source(
+    source: Source,
+    recipe: Recipe,
+    on_bad: OnBad = raise_it,
+    open_bi_encoder: Callable[[str, int], BiEncoder] = BiEncoder,
+) -> Iterator[Example]:
     """Yields the examples of a source, in an order that is a function of data and seed.
 
     An evaluation set gives an example for each query with a relevant document: what is judged, and negatives. Rows are
@@ -28,6 +34,7 @@ def read_source(source: Source, recipe: Recipe, on_bad: OnBad = raise_it) -> Ite
         source: names the data.
         recipe: the loss, the seed, and the negatives of sources that have no table of their own.
         on_bad: called with each invalid row; what it does not raise is left out.
+        open_bi_encoder: opens a bi-encoder for mining, by name and length.
 
     Raises:
         UsageError: there is no such data.
@@ -39,7 +46,7 @@ def read_source(source: Source, recipe: Recipe, on_bad: OnBad = raise_it) -> Ite
     elif source.path is None or not source.path.exists():
         raise UsageError(f"data.train: {source.path} does not exist; correct the path")
     elif is_judged_set(source.path):
-        return _judged_examples(read_judged_set(source.path), source, recipe)
+        return _judged_examples(read_judged_set(source.path), source, recipe, open_bi_encoder)
     elif source.path.is_dir():
         raise UsageError(f"{source.path}: not an evaluation set; give it queries.jsonl, corpus.jsonl and qrels.tsv")
     else:
@@ -47,7 +54,9 @@ def read_source(source: Source, recipe: Recipe, on_bad: OnBad = raise_it) -> Ite
     return iter(found if recipe.loss.name in PAIR_LOSSES else grouped(found, on_bad))
 
 
-def _judged_examples(judged: JudgedSet, source: Source, recipe: Recipe) -> Iterator[Example]:
+def _judged_examples(
+    judged: JudgedSet, source: Source, recipe: Recipe, open_bi_encoder: Callable[[str, int], BiEncoder]
+) -> Iterator[Example]:
     queries = [query_id for query_id in judged.queries if judged.positives(query_id)]
     if source.max_queries and source.max_queries < len(queries):
         queries = random.Random(recipe.seed).sample(queries, source.max_queries)
@@ -60,9 +69,8 @@ def _judged_examples(judged: JudgedSet, source: Source, recipe: Recipe) -> Itera
     if wanted.run and source.run is None:
         raise UsageError("data.train.negatives.run needs data.train.run, the TREC run to draw from")
     run = ranking_from_scores(read_run(source.run)) if source.run else None
-    mined = mine_negatives(
-        chosen, wanted, recipe.seed, max_length=recipe.learning_length, run=run, score=_scorer(wanted)
-    )
+    bi_encoder = open_bi_encoder(wanted.bi_encoder_model, recipe.learning_length) if wanted.bi_encoder else None
+    mined = mine_negatives(chosen, wanted, recipe.seed, bi_encoder=bi_encoder, run=run, score=_scorer(wanted))
     highest = max(grade for query_id in queries for grade in judged.qrels[query_id].values()) if queries else 1
     for query_id in queries:
         labels = {

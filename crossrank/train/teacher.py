@@ -2,7 +2,7 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import islice
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from crossrank.data.examples import Example
 from crossrank.errors import UsageError
-from crossrank.evaluation.baselines import Predict
 from crossrank.models.bi_encoder import BiEncoder
 from crossrank.models.cross_encoder import open_cross_encoder, predict
 from crossrank.models.location import is_bi_encoder, model_digest
@@ -25,12 +24,15 @@ _CACHE_FILE = "teacher-scores.sqlite"
 _EXAMPLES_AT_ONCE = 256
 
 
-def open_teacher(recipe: Recipe, out: Path) -> "Teacher | None":
+def open_teacher(
+    recipe: Recipe, out: Path, open_bi_encoder: Callable[[str, int], BiEncoder] = BiEncoder
+) -> "Teacher | None":
     """The teacher of a recipe, if it has one.
 
     Args:
         recipe: names the teacher, and maybe the file that keeps its scores.
         out: the result's directory, beside which that file lies by default.
+        open_bi_encoder: opens a teacher that is a bi-encoder, by name and length.
 
     Raises:
         UsageError: there is no such model, or its scores cannot be kept.
@@ -38,13 +40,20 @@ def open_teacher(recipe: Recipe, out: Path) -> "Teacher | None":
     wanted = recipe.distillation
     if wanted.teacher is None:
         return None
-    return Teacher(wanted, wanted.cache or out.resolve().parent / _CACHE_FILE, recipe.learning_length)
+    cache = wanted.cache or out.resolve().parent / _CACHE_FILE
+    return Teacher(wanted, cache, recipe.learning_length, open_bi_encoder)
 
 
 class Teacher:
     """Scores pairs, or remembers what it scored them: a cross-encoder by its logits, a bi-encoder by its cosine."""
 
-    def __init__(self, wanted: Distillation, cache: Path, max_length: int) -> None:
+    def __init__(
+        self,
+        wanted: Distillation,
+        cache: Path,
+        max_length: int,
+        open_bi_encoder: Callable[[str, int], BiEncoder] = BiEncoder,
+    ) -> None:
         """Opens teacher and cache.
 
         Raises:
@@ -52,8 +61,10 @@ class Teacher:
         """
         if wanted.teacher is None:
             raise ValueError("a teacher needs a name")
-        open_scores = _cosine if is_bi_encoder(wanted.teacher) else _logits
-        self._score = open_scores(wanted.teacher, max_length)
+        if is_bi_encoder(wanted.teacher):
+            self._score = partial(_cosine, open_bi_encoder(wanted.teacher, max_length))
+        else:
+            self._score = partial(predict, open_cross_encoder(wanted.teacher, max_length=max_length))
         self._model = f"{model_digest(wanted.teacher)}/{max_length}"
         self._scale, self._label_weight = wanted.scale, wanted.label_weight
         self._path = cache
@@ -94,17 +105,7 @@ class Teacher:
         return hashlib.sha256(f"{self._model}/{len(query)}/".encode() + query + document).digest()
 
 
-def _logits(name: str, max_length: int) -> Predict:
-    model = open_cross_encoder(name, max_length=max_length)
-    return partial(predict, model)
-
-
-def _cosine(name: str, max_length: int) -> Predict:
-    model = BiEncoder(name, max_length)
-
-    def score(pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        queries, documents = (model.vectors(texts) for texts in zip(*pairs, strict=True))
-        scores: NDArray[np.float32] = np.einsum("pd,pd->p", queries, documents)
-        return scores
-
-    return score
+def _cosine(model: BiEncoder, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+    queries, documents = (model.vectors(texts) for texts in zip(*pairs, strict=True))
+    scores: NDArray[np.float32] = np.einsum("pd,pd->p", queries, documents)
+    return scores
