@@ -81,7 +81,7 @@ def export_pytorch(
         typer.Option(help="Directory or Hugging Face id of a ranker. Default: the one that comes with crossrank."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the directory if it exists.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print where it is as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the directory as JSON.")] = False,
 ) -> None:
     """Write a ranker's weights as a cross-encoder, to fine-tune it."""
     with needs("export"):
@@ -90,7 +90,7 @@ def export_pytorch(
     if as_json:
         print_json({"directory": str(out), "largest_difference": difference})
     else:
-        print_step(f"{out} is written; its logits of the golden pairs are within {difference:.2g} of the graph's")
+        print_step(f"{out}: written; its logits of the golden pairs are within {difference:.2g} of the graph's")
 
 
 def report_to_json(report: "ExportReport") -> dict[str, Any]:
@@ -104,17 +104,17 @@ def report_to_json(report: "ExportReport") -> dict[str, Any]:
 
 
 def trials_to_json(trials: "Sequence[Trial]") -> list[dict[str, Any]]:
-    """What was tried, in order, with every figure."""
+    """The tried graphs in order, with every figure."""
     return [{**trial.variant.model_dump(), "megabytes": trial.megabytes, "failure": trial.failure} for trial in trials]
 
 
 def show_report(report: "ExportReport") -> None:
-    """Prints what became of each variant."""
+    """Prints each tried graph, and whether it was written."""
     show_trials(f"{report.directory} (version {report.version})", report.trials)
 
 
 def show_trials(title: str, trials: "Sequence[Trial]") -> None:
-    """Prints a table of what was tried, a row for each graph and set, and why graphs were refused."""
+    """Prints a row for each tried graph and evaluation set, and why graphs were refused."""
     rows = []
     for trial in trials:
         variant = trial.variant
@@ -125,13 +125,14 @@ def show_trials(title: str, trials: "Sequence[Trial]") -> None:
             rows.append((*(first if number == 0 else ("", "", "")), *agreement_cells(figures), written))
         if not variant.agreement:
             rows.append((name, f"{trial.megabytes:.1f}", *("" for _ in range(8)), written))
-    print_table(f"{title}: against PyTorch in fp32", ("variant", "MB", "fp32 = 1", *AGREEMENT_COLUMNS, "written"), rows)
+    columns = ("variant", "MB", "speed, fp32 = 1", *AGREEMENT_COLUMNS, "written")
+    print_table(f"{title}, compared with PyTorch in fp32", columns, rows)
     for trial in trials:
         if trial.failure:
             print(f"{trial.variant.name}, {len(trial.variant.kept_in_fp32)} matrices in fp32: {trial.failure}")
 
 
-AGREEMENT_COLUMNS = ("set", "queries", "nDCG@10 less PyTorch's", "Kendall", "top-1", "top-10", "max error")
+AGREEMENT_COLUMNS = ("set", "queries", "Δ nDCG@10 vs PyTorch", "tau", "top-1", "top-10", "max error")
 
 
 def agreement_cells(figures: Agreement) -> tuple[str, ...]:
@@ -139,7 +140,7 @@ def agreement_cells(figures: Agreement) -> tuple[str, ...]:
     return (
         figures.data,
         str(figures.queries),
-        str(figures.ndcg_difference) if figures.ndcg_difference else "not judged",
+        str(figures.ndcg_difference) if figures.ndcg_difference else "no judgements",
         f"{figures.kendall_tau:.3f}",
         f"{figures.top1_agreement:.3f}",
         f"{figures.top10_overlap:.3f}",

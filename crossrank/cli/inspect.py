@@ -15,8 +15,8 @@ def inspect(
         str | None,
         typer.Argument(help="Directory or Hugging Face id (ID@REVISION). Default: the one that comes with crossrank."),
     ] = None,
-    speed: Annotated[bool, typer.Option(help="Measure each variant's speed on this machine.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the page as JSON.")] = False,
+    speed: Annotated[bool, typer.Option(help="Measure the speed of each variant on this machine.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Show what a ranker holds, and how each variant runs on this machine."""
     from crossrank.inference.ranker import open_ranker
@@ -44,7 +44,7 @@ def inspect(
 
 
 def _try_variants(directory: Path, files: list[str], *, measure: bool) -> dict[str, dict[str, Any]]:
-    """For each variant whether this machine gives its golden scores, and how fast it is."""
+    """Whether each variant gives its golden scores on this machine, and its speed."""
     from crossrank.inference.scorer import Scorer
     from crossrank.inference.throughput import measure_throughput
 
@@ -72,16 +72,16 @@ def _show(page: dict[str, Any], ranker: Any) -> None:
     source = manifest.source
     print_table(
         f"{page['directory']} (version {page['version']})",
-        ("what", "is"),
+        ("property", "value"),
         [
             ("source", f"{source.name}{f' @ {source.revision}' if source.revision else ''}"),
-            ("sha256 of its weights", source.weights_sha256),
+            ("sha256 of the weights", source.weights_sha256),
             ("architecture", manifest.model_type),
             ("max_length", f"{manifest.max_length} tokens"),
             ("scores", "logits" if manifest.activation == "identity" else "probabilities"),
-            ("calibration", str(ranker.calibration or "none: probabilities are the logistic function of the logits")),
-            ("made", f"{manifest.created} on {manifest.machine}"),
-            ("with", ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items())),
+            ("calibration", str(ranker.calibration or "none; probabilities are the logistic function of the logits")),
+            ("exported", f"{manifest.created} on {manifest.machine}"),
+            ("tools", ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items())),
             ("golden pairs", ", ".join(pair.kind for pair in manifest.golden_pairs)),
         ],
     )
@@ -105,20 +105,20 @@ def _show(page: dict[str, Any], ranker: Any) -> None:
             accepted.append((variant.name if number == 0 else "", *agreement_cells(figures)))
     machine = page["machine"]
     print_table(
-        f"variants, and how they run here ({machine['instruction_set']}, {machine['workers']} workers)",
+        f"variants on this machine ({machine['instruction_set']}, {machine['workers']} workers)",
         (
             "variant",
             "MB",
             "precision",
-            "made for",
+            "target",
             "opset",
-            "speed where made, fp32 = 1",
+            "speed, fp32 = 1",
             "pairs/s here",
             "golden scores",
         ),
         variants,
     )
-    print_table("accepted on, against PyTorch in fp32", ("variant", *AGREEMENT_COLUMNS), accepted)
+    print_table("agreement with PyTorch in fp32, where exported", ("variant", *AGREEMENT_COLUMNS), accepted)
     print_table(
         "operators",
         ("variant", "nodes"),

@@ -1,4 +1,4 @@
-"""What commands have in common: tables for people, JSON for machines, one sentence for what went wrong."""
+"""Output of the commands: tables for people, JSON for machines, one sentence for what went wrong."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ def print_json(value: Any) -> None:
 
 
 def print_step(step: str) -> None:
-    """Says what a long command does now, with the time."""
+    """Logs what a long command does now."""
     _log.info("%s", step)
 
 
@@ -64,4 +64,4 @@ def needs(extra: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] == "crossrank":
             raise
-        raise UsageError(f"this command needs {error.name}: pip install 'crossrank[{extra}]'") from None
+        raise UsageError(f"{error.name}: not installed; pip install 'crossrank[{extra}]'") from None
