@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from crossrank.cli.options import options_of, parse
-from crossrank.cli.output import needs, print_json, print_step, print_table, ranker_or_default
+from crossrank.cli.output import needs, print_json, print_table, ranker_or_default
 from crossrank.cli.progress import progress_bars, steps_of
 from crossrank.export.options import ExportOptions
 from crossrank.inference.manifest import Agreement
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from crossrank.export.pipeline import ExportReport
     from crossrank.export.trials import Trial
 
-_log = logging.getLogger("crossrank.export")
+_log = logging.getLogger(__name__)
 # By the names of optimum-cli's flags.
 _PRESETS = {
     "avx2": "quint8_avx2",
@@ -90,7 +90,7 @@ def export_pytorch(
     if as_json:
         print_json({"directory": str(out), "largest_difference": difference})
     else:
-        print_step(f"{out}: written; its logits of the golden pairs are within {difference:.2g} of the graph's")
+        _log.info(f"{out}: written; its logits of the golden pairs are within {difference:.2g} of the graph's")
 
 
 def report_to_json(report: "ExportReport") -> dict[str, Any]:

@@ -1,13 +1,18 @@
 """`crossrank inspect`."""
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from crossrank.cli.export import AGREEMENT_COLUMNS, agreement_cells
-from crossrank.cli.output import print_json, print_step, print_table, ranker_or_default
+from crossrank.cli.output import print_json, print_table, ranker_or_default
+from crossrank.cli.progress import progress_bars
 from crossrank.errors import InvalidRanker, UsageError
+from crossrank.progress import Progress
+
+_log = logging.getLogger(__name__)
 
 
 def inspect(
@@ -58,8 +63,9 @@ def _try_variants(directory: Path, files: list[str], *, measure: bool) -> dict[s
             except (InvalidRanker, UsageError) as error:
                 here[file]["golden"] = str(error)
         if measure and scorers:
-            print_step(f"measure the speed of {len(scorers)} variants")
-            for file, pairs_per_second in measure_throughput(scorers).items():
+            with progress_bars(), Progress(_log, f"measure the speed of {len(scorers)} variants"):
+                speeds = measure_throughput(scorers)
+            for file, pairs_per_second in speeds.items():
                 here[file]["pairs_per_second"] = round(pairs_per_second, 1)
     finally:
         for scorer in scorers.values():

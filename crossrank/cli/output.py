@@ -18,17 +18,12 @@ _WIDTH_OF_FILES = 120
 
 # Progress and notes go to standard error, so that standard output holds the result and nothing else.
 console = Console(stderr=True)
-_log = logging.getLogger("crossrank.cli")
+_log = logging.getLogger(__name__)
 
 
 def print_json(value: Any) -> None:
     """Prints a result as one JSON document."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def print_step(step: str) -> None:
-    """Logs what a long command does now."""
-    _log.info("%s", step)
 
 
 def ranker_or_default(ranker: str | None) -> Path:
@@ -41,7 +36,7 @@ def ranker_or_default(ranker: str | None) -> Path:
 
     if ranker:
         return locate_ranker(ranker)
-    print_step(DEFAULT_SENTENCE)
+    _log.info(DEFAULT_SENTENCE)
     return DEFAULT_RANKER
 
 

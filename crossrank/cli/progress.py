@@ -11,8 +11,10 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from crossrank.cli.output import console, print_step
+from crossrank.cli.output import console
 from crossrank.progress import Progress, duration
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -36,7 +38,7 @@ def steps_of(progress: Progress) -> Callable[[str], None]:
 
     def step(name: str) -> None:
         progress.note = name
-        print_step(name)
+        _log.info("%s", name)
 
     return step
 

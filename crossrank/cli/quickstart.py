@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from crossrank.cli.export import show_report
-from crossrank.cli.output import needs, print_json, print_step, print_table
+from crossrank.cli.output import needs, print_json, print_table
 from crossrank.cli.progress import progress_bars, steps_of
 from crossrank.cli.train import show_mining, show_training, show_verdicts
 from crossrank.errors import CrossrankError
@@ -32,7 +32,7 @@ QUESTIONS = (
     "guess the MIME type of a file from its name",
 )
 
-_log = logging.getLogger("crossrank.quickstart")
+_log = logging.getLogger(__name__)
 _DEV_QUERIES = 80
 _COMPARED_QUERIES = 40
 _FOUND_BY_BM25 = 50
@@ -72,7 +72,7 @@ def _mine(out: Path, show: Show) -> None:
     from crossrank.data.mining.code import mine_code
 
     if (out / "data").exists():
-        print_step(f"1/6 mined already: {out / 'data'}")
+        _log.info(f"1/6 mined already: {out / 'data'}")
         return
     with _step("1/6 mine the standard library"):
         report = mine_code([Path(sysconfig.get_path("stdlib"))], out / "data")
@@ -87,7 +87,7 @@ def _choose_dev(out: Path) -> None:
     from crossrank.models.packaged import PACKAGED_BASE
 
     if (out / "dev").exists():
-        print_step(f"3/6 candidates found already: {out / 'dev'}")
+        _log.info(f"3/6 candidates found already: {out / 'dev'}")
         return
     whole = read_judged_set(out / "data" / "dev")
     chosen = random.Random(0).sample(sorted(whole.queries), min(_DEV_QUERIES, len(whole.queries)))
@@ -106,7 +106,7 @@ def _train(out: Path, show: Show) -> None:
     from crossrank.train.recipe_files import load_recipe
 
     if (out / "model").exists():
-        print_step(f"4/6 trained already: {out / 'model'}")
+        _log.info(f"4/6 trained already: {out / 'model'}")
         return
     recipe = load_recipe(
         Path(crossrank.train.__path__[0]) / "recipes" / "quickstart.toml",
@@ -124,7 +124,7 @@ def _export(out: Path, show: Show) -> None:
     from crossrank.export.pipeline import export_ranker
 
     if (out / "ranker").exists():
-        print_step(f"5/6 exported already: {out / 'ranker'}")
+        _log.info(f"5/6 exported already: {out / 'ranker'}")
         return
     options = ExportOptions(eval_sets=(out / "dev",), max_queries=_COMPARED_QUERIES)
     with _step("5/6 export") as progress:

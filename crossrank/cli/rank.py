@@ -1,13 +1,14 @@
 """`crossrank rank`."""
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crossrank.cli.output import print_json, print_step, print_table, ranker_or_default
+from crossrank.cli.output import print_json, print_table, ranker_or_default
 from crossrank.errors import UsageError
 from crossrank.reranker import LongDocumentStrategy, ScoreKind
 from crossrank.results import RankedDocument
@@ -15,6 +16,8 @@ from crossrank.results import RankedDocument
 if TYPE_CHECKING:
     from crossrank.client import RankClient
     from crossrank.inference.scorer import Scorer
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def _scorer(ranker: str | None) -> "Scorer":
 
     scorer = Scorer.open(ranker_or_default(ranker))
     for reason in scorer.rejected_variants:
-        print_step(f"passed over: {reason}")
+        _log.info(f"variant rejected: {reason}")
     return scorer
 
 
