@@ -147,7 +147,7 @@ def test_the_source_distribution_is_complete(sdist: Path) -> None:
     below = files_below(PACKAGE) | files_below(ROOT / "tests") | files_below(ROOT / "protos")
     assert below <= held
     assert {"LICENSE", "Makefile", "NOTICE", "README.md", "buf.yaml", "constraints.txt", "pyproject.toml"} <= held
-    # The links of a checkout are folders here: not every system can unpack a link.
+    # The links of a checkout are folders here; where links cannot be, a checkout has files in their place.
     for link in ("train", "export", "serve"):
-        original = {name.removeprefix("crossrank/") for name in files_below(PACKAGE / link)}
-        assert original <= held
+        if (ROOT / link).is_dir():
+            assert {name.removeprefix("crossrank/") for name in files_below(PACKAGE / link)} <= held

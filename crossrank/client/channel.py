@@ -12,10 +12,10 @@ DEFAULT_TARGET = "127.0.0.1:50051"
 TIMEOUT = 30.0
 
 _SERVICES = [service.full_name for service in ranker_pb2.DESCRIPTOR.services_by_name.values()]
+# Calls go to the servers that say that they are SERVING; one without a health service counts as such.
+_HEALTH_CHECKS = {"healthCheckConfig": {"serviceName": ranker_pb2.DESCRIPTOR.services_by_name["RankService"].full_name}}
 _SERVICE_CONFIG = {
-    # Calls go to the servers that say that they are SERVING; one without a health service counts as such.
     "loadBalancingConfig": [{"round_robin": {}}],
-    "healthCheckConfig": {"serviceName": ranker_pb2.DESCRIPTOR.services_by_name["RankService"].full_name},
     "methodConfig": [
         {
             "name": [{"service": name} for name in _SERVICES],
@@ -29,10 +29,9 @@ _SERVICE_CONFIG = {
         }
     ],
 }
-_OPTIONS = (
+_OPTIONS: tuple[tuple[str, str | int], ...] = (
     # A request that does not fit into this buffer, 256 KiB by default, is never tried again.
     ("grpc.per_rpc_retry_buffer_size", 64 * 1024 * 1024),
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
 )
@@ -62,9 +61,11 @@ def uri_of(target: str | Sequence[str]) -> str:
     return f"{families.pop()}:{','.join(target)}"
 
 
-def options_of(uri: str) -> list[tuple[str, str | int]]:
-    """The options of a channel to that target: to this machine itself no proxy of the environment leads."""
-    return [*_OPTIONS, ("grpc.enable_http_proxy", 0)] if _is_local(uri) else [*_OPTIONS]
+def options_of(uri: str, *, health_checks: bool) -> list[tuple[str, str | int]]:
+    """The options of a channel to that target; no proxy of the environment leads to this machine itself."""
+    config = _SERVICE_CONFIG | _HEALTH_CHECKS if health_checks else _SERVICE_CONFIG
+    options: list[tuple[str, str | int]] = [*_OPTIONS, ("grpc.service_config", json.dumps(config))]
+    return [*options, ("grpc.enable_http_proxy", 0)] if _is_local(uri) else options
 
 
 def _host(address: str) -> str:

@@ -49,7 +49,8 @@ class RankClient:
     ) -> None:
         self._target, self._model, self._timeout = uri_of(target), model, timeout
         self._metadata = tuple((metadata or {}).items())
-        options = options_of(self._target)
+        # gRPC checks the health without the metadata, and who asks for metadata would refuse that.
+        options = options_of(self._target, health_checks=not metadata)
         self._channel = (
             grpc.insecure_channel(self._target, options)
             if credentials is None

@@ -208,19 +208,19 @@ class Scorer:
     ) -> Iterator[tuple[int, list[RankedDocument] | CrossrankError]]:
         """As `Reranker.rank_many`."""
         options = RankOptions(top_k, score_kind, max_length, long_documents, return_documents)
-        with ThreadPoolExecutor(_QUERIES_AT_ONCE) as pool:
-            indices = {
-                pool.submit(self._rank, query, documents, None, options): index
-                for index, (query, documents) in enumerate(queries)
-            }
-            try:
-                for done in as_completed(indices):
-                    try:
-                        yield indices[done], done.result()
-                    except CrossrankError as error:
-                        yield indices[done], error
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+        pool = ThreadPoolExecutor(_QUERIES_AT_ONCE)
+        indices = {
+            pool.submit(self._rank, query, documents, None, options): index
+            for index, (query, documents) in enumerate(queries)
+        }
+        try:
+            for done in as_completed(indices):
+                try:
+                    yield indices[done], done.result()
+                except CrossrankError as error:
+                    yield indices[done], error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _rank(
         self, query: str, documents: Sequence[str], ids: Sequence[str] | None, options: RankOptions

@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 
 from crossrank import AsyncRankClient, RankClient
-from crossrank.errors import UsageError
+from crossrank.errors import Unavailable, UsageError
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 
 SERVICE = ranker_pb2.DESCRIPTOR.services_by_name["RankService"].full_name
@@ -45,11 +45,13 @@ class Counting(ranker_pb2_grpc.RankServiceServicer):
 
 @contextmanager
 def serving(
-    address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None
+    address: str = "127.0.0.1:0",
+    credentials: grpc.ServerCredentials | None = None,
+    guard: grpc.ServerInterceptor | None = None,
 ) -> Iterator[tuple[Counting, int]]:
     """A server with a health service; gives its port."""
     # A health check holds a thread of its own.
-    server = grpc.server(futures.ThreadPoolExecutor(8))
+    server = grpc.server(futures.ThreadPoolExecutor(8), interceptors=[guard] if guard else None)
     counting = Counting()  # type: ignore[abstract]
     ranker_pb2_grpc.add_RankServiceServicer_to_server(counting, server)
     health_pb2_grpc.add_HealthServicer_to_server(counting.health, server)
@@ -155,13 +157,35 @@ def test_no_proxy_of_the_environment_leads_to_this_machine(ask: Ask, monkeypatch
             assert server.calls == 3
 
 
-def test_credentials_and_metadata_reach_the_server(ask: Ask) -> None:
+class Guard(grpc.ServerInterceptor):
+    """Refuses every call, also of the health service, that does not say who calls."""
+
+    def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
+        if "authorization" in dict(details.invocation_metadata):
+            return continuation(details)
+        if details.method.endswith("Watch"):
+            return grpc.unary_stream_rpc_method_handler(self._refuse)
+        return grpc.unary_unary_rpc_method_handler(self._refuse)
+
+    def _refuse(self, request: bytes, context: grpc.ServicerContext) -> Any:
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "who are you?")
+
+
+def test_metadata_reach_the_server_also_where_nothing_goes_without(ask: Ask) -> None:
+    with serving(guard=Guard()) as (server, port):
+        ask(f"127.0.0.1:{port}", metadata={"authorization": "Bearer secret", "tenant": "a"})
+        assert server.metadata["tenant"] == "a"
+        with pytest.raises(Unavailable):
+            ask(f"127.0.0.1:{port}")
+        assert server.calls == 1
+
+
+def test_credentials_reach_the_server(ask: Ask) -> None:
     token = grpc.access_token_call_credentials("secret")
     credentials = grpc.composite_channel_credentials(grpc.local_channel_credentials(), token)
-    with serving(credentials=grpc.local_server_credentials()) as (server, port):
-        ask(f"127.0.0.1:{port}", credentials=credentials, metadata={"tenant": "a"})
+    with serving(credentials=grpc.local_server_credentials(), guard=Guard()) as (server, port):
+        ask(f"127.0.0.1:{port}", credentials=credentials)
         assert server.metadata["authorization"] == "Bearer secret"
-        assert server.metadata["tenant"] == "a"
 
 
 @pytest.mark.parametrize(
