@@ -22,7 +22,7 @@ DOCUMENTS = [
 ]
 IDS = ["shuffle", "", "unique", "größe", "again"]
 NEEDLE = "def unique(items):\n    return list(dict.fromkeys(items))"
-LONG = "The monastery was founded in 1187. " * 70 + (NEEDLE + "\n\n") * 20 + "It burnt down. " * 70
+LONG = "The monastery was founded in 1187. " * 70 + (NEEDLE + "\n\n") * 40 + "It burnt down. " * 70
 
 
 class Blocking:
