@@ -114,7 +114,9 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 def _text(default: Any) -> str:
     if isinstance(default, bool):
         return "yes"
-    return ", ".join(map(str, default)) if isinstance(default, (list, tuple)) else str(default)
+    if isinstance(default, (list, tuple)):
+        return ", ".join(map(str, default))
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def _pairs(option: str, given: list[str]) -> dict[str, str]:

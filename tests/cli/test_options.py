@@ -107,7 +107,8 @@ def test_a_command_has_an_option_for_every_field_with_its_help_and_default(
     if default in (None, False, (), {}) and type(default) is not int:
         assert parameter.help == field.description
     else:
-        assert parameter.help == f"{field.description} Default: {'yes' if default is True else default}."
+        shown = "yes" if default is True else f"{default:g}" if isinstance(default, float) else default
+        assert parameter.help == f"{field.description} Default: {shown}."
 
 
 def test_flags_set_every_setting() -> None:
