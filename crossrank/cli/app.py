@@ -12,22 +12,24 @@ from typer.main import get_command, get_group
 from crossrank.cli.logs import configure_logging
 from crossrank.errors import CrossrankError
 
-# By name: where its function or its group of commands is below crossrank.cli, and the first sentence of its help.
+# By name: where its function or its group of commands is below crossrank.cli, and how its help begins.
 COMMANDS = {
     "mine-code": ("train:mine_code", "Turn Python source trees into evaluation sets"),
-    "train": ("train:train", "Fine-tune a cross-encoder as a recipe says, and judge whether that helped."),
+    "train": ("train:train", "Fine-tune a cross-encoder as a recipe says"),
     "evaluate": ("train:evaluate", "Evaluate a model on the candidates of an evaluation set"),
-    "export-onnx": ("export:export_onnx", "Convert a cross-encoder to ONNX; write the variants that keep its ranking."),
-    "export-pytorch": ("export:export_pytorch", "Write a ranker's weights as a cross-encoder, to fine-tune it."),
-    "inspect": ("inspect:inspect", "Show what a ranker holds, and how each variant runs on this machine."),
-    "serve": ("serve:serve", "Serve rankers over gRPC."),
-    "rank": ("rank:rank", "Order files by their relevance to a query."),
-    "feedback": ("feedback:app", "Turn what users said about answers into training rows."),
-    "bench": ("bench:app", "Measure a ranker: load, ranking quality and capacity."),
-    "quickstart": ("quickstart:quickstart", "Serve, fine-tune, export and serve again: offline, on a CPU."),
+    "export-onnx": ("export:export_onnx", "Convert a cross-encoder to ONNX"),
+    "export-pytorch": ("export:export_pytorch", "Write a ranker's weights as a cross-encoder"),
+    "inspect": ("inspect:inspect", "Show what a ranker holds"),
+    "serve": ("serve:serve", "Serve rankers over gRPC"),
+    "rank": ("rank:rank", "Order files by their relevance to a query"),
+    "feedback": ("feedback:app", "Turn what users said about answers into training rows"),
+    "bench": ("bench:app", "Measure a ranker: load, ranking quality and capacity"),
+    "quickstart": ("quickstart:quickstart", "Serve, fine-tune, export and serve again: offline"),
 }
 _STYLE: dict[str, Any] = {
     "pretty_exceptions_enable": False,
+    # Plain help and errors: boxes cost twice the time, and nobody can paste them.
+    "rich_markup_mode": None,
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
 
@@ -37,6 +39,7 @@ def load(name: str) -> Any:
     module, attribute = COMMANDS[name][0].split(":")
     loaded = getattr(import_module(f"crossrank.cli.{module}"), attribute)
     if isinstance(loaded, typer.Typer):
+        loaded.rich_markup_mode = None
         return get_group(loaded)
     alone = typer.Typer(add_completion=False, **_STYLE)
     alone.command(name)(loaded)
