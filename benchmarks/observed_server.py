@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from crossrank.bench.local_server import local_server
 from crossrank.errors import CrossrankError
+from crossrank.serve.local import UNCACHED, local_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,8 @@ def observed_server(ranker: Path, variant: str) -> Iterator[ObservedServer]:
         CrossrankError: it does not start.
     """
     port = _free_port()
-    with local_server(ranker, variant, "--metrics-port", str(port)) as server:
-        yield ObservedServer(server.target, f"http://127.0.0.1:{port}/metrics", psutil.Process(server.pid))
+    with local_server(str(ranker), "--variant", variant, *UNCACHED, "--metrics-port", str(port)) as (target, process):
+        yield ObservedServer(target, f"http://127.0.0.1:{port}/metrics", psutil.Process(process.pid))
 
 
 def _free_port() -> int:

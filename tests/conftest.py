@@ -3,12 +3,13 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+from crossrank.serve.local import local_server
 
 if TYPE_CHECKING:
     from crossrank.export.pipeline import ExportReport
@@ -127,27 +128,8 @@ def ranker(exported: "ExportReport") -> Path:
     return exported.directory
 
 
-@contextmanager
-def running_server(*arguments: str, stderr: int = subprocess.PIPE) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """`crossrank serve` in a process of its own; gives its address. A pipe that nobody reads stops it when it is full.
-
-    Args:
-        arguments: of the command.
-        stderr: where its log goes.
-    """
-    command = [sys.executable, "-P", "-m", "crossrank.cli", "serve", *arguments, "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            assert line.startswith("listening on "), process.stderr.read() if process.stderr else line
-            yield line.split()[-1], process
-        finally:
-            process.kill()
-
-
 @pytest.fixture(scope="session")
 def server(ranker: Path) -> Iterator[str]:
     """The address of a server with the ranker `brief`, which computes each pair as often as it comes."""
-    with running_server(str(ranker), "--score-cache", "0", stderr=subprocess.DEVNULL) as (target, _):
-        yield target
+    with local_server(str(ranker), "--score-cache", "0") as server:
+        yield server.target

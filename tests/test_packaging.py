@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from crossrank import RankClient
-from crossrank.bench.local_server import local_server
-from crossrank.inference.hub import DEFAULT_RANKER
+from crossrank.serve.local import local_server
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "crossrank"
@@ -69,7 +68,10 @@ def test_a_server_that_is_started_for_a_user_does_not_read_the_users_files(
     (hostile / "tokenizers.py").write_text((hostile / "serve.py").read_text())
     monkeypatch.chdir(hostile)
     try:
-        with local_server(DEFAULT_RANKER, "qint8_per_token") as server, RankClient(server.target) as client:
+        with (
+            local_server("--variant", "qint8_per_token") as server,
+            RankClient(server.target) as client,
+        ):
             assert client.rank("add two numbers", ["def add(a, b): return a + b"])[0]["corpus_id"] == 0
     finally:
         (hostile / "tokenizers.py").unlink()

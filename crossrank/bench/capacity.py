@@ -12,11 +12,11 @@ from crossrank.bench.load.load_metrics import STOPPED, LoadMeasurement, summariz
 from crossrank.bench.load.load_test import MAX_SECONDS, LoadOptions, search_max_rate
 from crossrank.bench.load.slo import LatencySlo, MaxRateSearch
 from crossrank.bench.load.workload import PASSAGES, RerankRequest, describe_workload, workload_requests
-from crossrank.bench.local_server import local_server
 from crossrank.bench.results import RATE, CapacityResult, VariantCapacity, this_run
 from crossrank.bench.variants import choose_variants, ndcg_changes
 from crossrank.errors import CrossrankError, UsageError
 from crossrank.inference.ranker import open_ranker
+from crossrank.serve.local import UNCACHED, local_server
 
 _log = logging.getLogger("crossrank.bench")
 
@@ -74,7 +74,7 @@ def bench_capacity(options: CapacityOptions) -> CapacityResult:
     for variant in choose_variants(manifest, options.variants):
         _log.info("serve %s", variant.name)
         try:
-            with local_server(options.ranker, variant.file) as server:
+            with local_server(str(options.ranker), "--variant", variant.file, *UNCACHED) as server:
                 search = run_load(
                     server.target,
                     partial(_search, options=options, requests=requests, target=server.target),

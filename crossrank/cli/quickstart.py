@@ -6,9 +6,6 @@ A second run picks up what exists.
 import json
 import logging
 import random
-import signal
-import subprocess
-import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +19,6 @@ from crossrank.cli.export import show_report
 from crossrank.cli.output import needs, print_json, print_table
 from crossrank.cli.progress import progress_bars, steps_of
 from crossrank.cli.train import show_mining, show_training, show_verdicts
-from crossrank.errors import CrossrankError
 from crossrank.progress import Progress
 
 QUESTIONS = (
@@ -139,22 +135,6 @@ def _step(what: str) -> Iterator[Progress]:
         yield progress
 
 
-@contextmanager
-def _server(ranker: Path | None) -> Iterator[str]:
-    """A server of its own process on loopback, of the default ranker where none is given; gives its address."""
-    named = [] if ranker is None else [str(ranker)]
-    command = [sys.executable, "-P", "-m", "crossrank.cli", "serve", *named, "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            if not line.startswith("listening on "):
-                raise CrossrankError("server: did not start; run `crossrank serve` to see why")
-            yield line.removeprefix("listening on ").strip()
-        finally:
-            process.send_signal(signal.SIGTERM)
-
-
 def _ask(out: Path, ranker: Path | None, what: str) -> list[dict[str, Any]]:
     """Asks real questions over the functions that BM25 finds in the whole of what was mined."""
     with _step(what):
@@ -165,13 +145,15 @@ def _answers(out: Path, ranker: Path | None) -> list[dict[str, Any]]:
     from crossrank.client import RankClient
     from crossrank.data.bm25 import BM25
     from crossrank.data.eval_set import read_judged_set
+    from crossrank.serve.local import local_server
     from crossrank.v1 import ranker_pb2
 
     sides = [read_judged_set(out / "data" / side) for side in ("train", "dev")]
     corpus = {doc_id: text for side in sides for doc_id, text in side.corpus.items()}
     found = BM25(corpus).top({question: question for question in QUESTIONS}, _FOUND_BY_BM25)
     answers = []
-    with _server(ranker) as target, RankClient(target) as client:
+    named = () if ranker is None else (str(ranker),)
+    with local_server(*named) as (target, _), RankClient(target) as client:
         for question in QUESTIONS:
             documents = [ranker_pb2.Document(id=doc_id, text=corpus[doc_id]) for doc_id in found[question]]
             started = time.monotonic()

@@ -21,7 +21,7 @@ from crossrank.bench.load.workload import RerankRequest, passage_requests
 from crossrank.bench.results import LoadTestResult
 from crossrank.errors import CrossrankError, UsageError
 from crossrank.export.pipeline import ExportReport
-from tests.conftest import running_server
+from crossrank.serve.local import local_server
 from tests.reranking_server import Behaviour, reranking_server
 
 REQUESTS = [RerankRequest("what", ["one", "two"]), RerankRequest("why", ["three", "four", "five"])]
@@ -29,7 +29,7 @@ REQUESTS = [RerankRequest("what", ["one", "two"]), RerankRequest("why", ["three"
 
 @pytest.fixture(scope="module")
 def tiny_server(tiny: ExportReport) -> Iterator[str]:
-    with running_server(str(tiny.directory), "--score-cache", "0", stderr=subprocess.DEVNULL) as (target, _):
+    with local_server(str(tiny.directory), "--score-cache", "0") as (target, _):
         yield target
 
 

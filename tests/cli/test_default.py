@@ -1,6 +1,5 @@
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,9 @@ from crossrank.export.onnx_to_torch import write_cross_encoder
 from crossrank.inference.hub import DEFAULT_RANKER, DEFAULT_SENTENCE
 from crossrank.inference.scorer import Scorer
 from crossrank.models.cross_encoder import open_cross_encoder, predict
+from crossrank.serve.local import local_server
 from tests.cli.test_cli import crossrank
-from tests.conftest import HELDOUT, running_server
+from tests.conftest import HELDOUT
 
 QUERY = "how do I remove duplicates from a list but keep the order"
 DOCUMENTS = [
@@ -51,7 +51,7 @@ def test_rank_takes_it_where_none_is_named(tmp_path: Path) -> None:
 
 
 def test_serve_takes_it_where_none_is_named() -> None:
-    with running_server(stderr=subprocess.DEVNULL) as (target, _), RankClient(target) as client:
+    with local_server() as (target, _), RankClient(target) as client:
         results = client.rank(QUERY, DOCUMENTS)
         assert results[0]["corpus_id"] == 1
         (model,) = client.models()

@@ -1,13 +1,12 @@
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import running_server
+from crossrank.serve.local import local_server
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The address of a server with the default ranker, which computes each pair as often as it comes."""
-    with running_server("--score-cache", "0", stderr=subprocess.DEVNULL) as (target, _):
+    with local_server("--score-cache", "0") as (target, _):
         yield target

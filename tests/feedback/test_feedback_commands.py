@@ -15,7 +15,7 @@ import pytest
 from crossrank.client import AsyncRankClient, RankClient
 from crossrank.data.examples import Example, read_examples
 from crossrank.errors import CrossrankError, FeedbackTargetNotFound, InvalidRequest
-from tests.conftest import running_server
+from crossrank.serve.local import local_server
 from tests.test_readme import BLOCKS
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def kept(tiny: "ExportReport", tmp_path_factory: pytest.TempPathFactory) -> Iter
     """A server that keeps feedback and texts: its address and its store."""
     store = tmp_path_factory.mktemp("kept") / "store"
     arguments = (str(tiny.directory), "--feedback", str(store), "--feedback-texts")
-    with running_server(*arguments, stderr=subprocess.DEVNULL) as (target, _):
+    with local_server(*arguments) as (target, _):
         yield target, store
 
 

@@ -12,7 +12,8 @@ from crossrank.data.eval_set import JudgedSet, read_judged_set
 from crossrank.data.examples import read_examples
 from crossrank.data.trec import Ranking
 from crossrank.evaluation.metrics import evaluate, mean
-from tests.conftest import HELDOUT, running_server
+from crossrank.serve.local import local_server
+from tests.conftest import HELDOUT
 
 RATINGS = 45
 
@@ -41,7 +42,7 @@ def answers(target: str, judged: JudgedSet) -> Ranking:
 def test_ratings_reach_the_order(trained: Path, ranker: Path, tmp_path: Path) -> None:
     judged = read_judged_set(HELDOUT)
     store, rows, better = tmp_path / "feedback.db", tmp_path / "ratings.jsonl", tmp_path / "better"
-    with running_server(str(ranker), "--feedback", str(store), "--feedback-texts", stderr=subprocess.DEVNULL) as (
+    with local_server(str(ranker), "--feedback", str(store), "--feedback-texts") as (
         target,
         _,
     ):
@@ -64,7 +65,7 @@ def test_ratings_reach_the_order(trained: Path, ranker: Path, tmp_path: Path) ->
     assert trained_report["verdict"]["folds"] == 5
     print(trained_report["verdict"]["sentence"])
     crossrank("export-onnx", str(better), "--out", str(tmp_path / "ranker"), "--variants", "fp32", "--json")
-    with running_server(str(tmp_path / "ranker"), stderr=subprocess.DEVNULL) as (target, _):
+    with local_server(str(tmp_path / "ranker")) as (target, _):
         after = answers(target, judged)
     rated = {query_id: shown[:4] for query_id, shown in before.items()}
     quality = [

@@ -18,8 +18,9 @@ from crossrank.errors import InvalidRanker
 from crossrank.inference.calibration import CALIBRATION_FILE, Isotonic, Platt, read_calibration, write_calibration
 from crossrank.inference.ranker import open_ranker
 from crossrank.inference.scorer import Scorer
+from crossrank.serve.local import local_server
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
-from tests.conftest import calibration_with, running_server
+from tests.conftest import calibration_with
 from tests.inference.test_golden import change_manifest
 
 QUERY = "how to read a file"
@@ -170,7 +171,7 @@ def target(calibrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     shutil.copytree(calibrated, flat)
     write_calibration(calibration_with(FLAT), flat)
     change_manifest(flat, lambda manifest: None)
-    with running_server(str(calibrated), "--ranker", f"flat={flat}") as (address, _):
+    with local_server(str(calibrated), "--ranker", f"flat={flat}") as (address, _):
         yield address
 
 

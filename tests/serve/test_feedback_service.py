@@ -17,8 +17,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from crossrank.serve.local import local_server
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
-from tests.conftest import running_server
 from tests.serve.test_server import BIN, TEXTS, request
 from tests.serve.test_stream import queries
 
@@ -44,7 +44,10 @@ class Served:
 def served(tiny: "ExportReport", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     store = tmp_path_factory.mktemp("feedback") / "store"
     arguments = (str(tiny.directory), "--feedback", str(store), "--metrics-port", "0")
-    with running_server(*arguments) as (target, process), grpc.insecure_channel(target) as channel:
+    with (
+        local_server(*arguments, log=subprocess.PIPE) as (target, process),
+        grpc.insecure_channel(target) as channel,
+    ):
         assert process.stderr is not None
         lines = (json.loads(line) for line in process.stderr)
         port = next(line["port"] for line in lines if line["event"] == "metrics")
@@ -198,7 +201,7 @@ def test_where_it_is_off_the_method_is_unimplemented(server: str) -> None:
 def test_feedback_outlives_a_kill_right_after_its_reply(tiny: "ExportReport", tmp_path: Path) -> None:
     store = tmp_path / "store"
     arguments = (str(tiny.directory), "--feedback", str(store), "--feedback-texts")
-    with running_server(*arguments) as (target, process), grpc.insecure_channel(target) as channel:
+    with local_server(*arguments) as (target, process), grpc.insecure_channel(target) as channel:
         ranker_pb2_grpc.RankServiceStub(channel).Rank(request(request_id="r"), timeout=30)
         ranker_pb2_grpc.FeedbackServiceStub(channel).RecordFeedback(said("r", "d3", stars=5), timeout=30)
         process.kill()
@@ -208,7 +211,7 @@ def test_feedback_outlives_a_kill_right_after_its_reply(tiny: "ExportReport", tm
 
 def test_sigterm_writes_every_answer(tiny: "ExportReport", tmp_path: Path) -> None:
     store = tmp_path / "store"
-    with running_server(str(tiny.directory), "--feedback", str(store)) as (target, process):
+    with local_server(str(tiny.directory), "--feedback", str(store)) as (target, process):
         with grpc.insecure_channel(target) as channel:
             stub = ranker_pb2_grpc.RankServiceStub(channel)
             made = (request(texts=["x"] * 100, request_id=f"r{number}") for number in range(100))

@@ -9,13 +9,14 @@ from pathlib import Path
 import grpc
 import pytest
 
+from crossrank.errors import CrossrankError
+from crossrank.serve.local import local_server
 from crossrank.v1 import ranker_pb2_grpc
-from tests.conftest import running_server
 from tests.serve.test_server import request
 
 
 def test_sigterm_lets_calls_in_flight_finish(ranker: Path) -> None:
-    with running_server(str(ranker)) as (target, process), grpc.insecure_channel(target) as channel:
+    with local_server(str(ranker)) as (target, process), grpc.insecure_channel(target) as channel:
         stub = ranker_pb2_grpc.RankServiceStub(channel)
         stub.Rank(request(), timeout=30)
         running = stub.Rank.future(request(texts=["word " * 200] * 200), timeout=60)
@@ -58,3 +59,8 @@ def test_a_metrics_port_in_use(ranker: Path, server: str) -> None:
     assert outcome.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port} for metrics" in outcome.stderr.splitlines()[-1]
     assert "Traceback" not in outcome.stderr
+
+
+def test_a_local_server_that_does_not_start_says_why(tmp_path: Path) -> None:
+    with pytest.raises(CrossrankError, match="is not a ranker"), local_server(str(tmp_path)):
+        pass

@@ -14,8 +14,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from crossrank.serve.local import local_server
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
-from tests.conftest import running_server
 
 BIN = Path(sys.executable).parent
 TEXTS = ["def add(a, b):\n    return a + b", "", "the capital of France", "def mul(a, b):\n    return a * b"]
@@ -210,7 +210,7 @@ def test_buf_curl_lists_and_calls_by_reflection(server: str) -> None:
 def test_two_models_and_a_log_without_texts(ranker: Path, tmp_path: Path) -> None:
     second = tmp_path / "second"
     shutil.copytree(ranker, second)
-    with running_server(str(ranker), "--ranker", f"second={second}") as (target, process):
+    with local_server(str(ranker), "--ranker", f"second={second}", log=subprocess.PIPE) as (target, process):
         with grpc.insecure_channel(target) as channel:
             stub = ranker_pb2_grpc.RankServiceStub(channel)
             answer = stub.Rank(request(query="a secret query", texts=["a secret text"], model="second"), timeout=30)

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.observed_server import ObservedServer
+from crossrank.serve.local import local_server
 from crossrank.v1 import ranker_pb2_grpc
-from tests.conftest import running_server
 from tests.serve.test_server import request
 
 Counts = dict[str, float]
@@ -39,7 +40,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(ranker: Path) -> Iterator[Served]:
-    with running_server(str(ranker), "--metrics-port", "0", "--workers", "2") as (target, process):
+    with local_server(str(ranker), "--metrics-port", "0", "--workers", "2", log=subprocess.PIPE) as (target, process):
         assert process.stderr is not None
         lines = (json.loads(line) for line in process.stderr)
         port = next(line["port"] for line in lines if line["event"] == "metrics")

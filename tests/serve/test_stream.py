@@ -8,8 +8,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+from crossrank.serve.local import local_server
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
-from tests.conftest import running_server
 from tests.serve.test_server import request
 
 
@@ -66,7 +66,7 @@ def test_two_unanswered_queries_of_one_id(stub: ranker_pb2_grpc.RankServiceStub)
 
 
 def test_a_drain_answers_what_was_read_and_ends_the_stream(ranker: Path) -> None:
-    with running_server(str(ranker)) as (target, process), grpc.insecure_channel(target) as channel:
+    with local_server(str(ranker)) as (target, process), grpc.insecure_channel(target) as channel:
         more = threading.Event()
 
         def endless() -> Iterator[ranker_pb2.RankStreamRequest]:
