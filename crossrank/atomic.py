@@ -1,4 +1,4 @@
-"""Puts a finished directory in the place of another, so that nobody ever sees half of either.
+"""Atomic replacement of directories: nobody ever sees half of the old one or half of the new one.
 
 On Linux the two are exchanged in one step (renameat2 with RENAME_EXCHANGE). Elsewhere the old one is first renamed to
 `.NAME.crossrank-old`, a name that no person's backup has; whoever opens NAME next undoes a swap that was interrupted.
@@ -31,7 +31,7 @@ def replace_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
         force: whether an existing directory is replaced.
 
     Raises:
-        UsageError: `target` exists and `force` is not given, is no directory, or cannot be written.
+        UsageError: `target` exists and `force` is not given, is not a directory, or cannot be written.
     """
     target = target.resolve()
     recover(target)

@@ -1,4 +1,4 @@
-"""What this machine gives a process: cores, and the instruction set that an int8 graph is made for."""
+"""Machine: usable cores, and the instruction set that an int8 graph is made for."""
 
 import os
 import platform
@@ -30,7 +30,7 @@ def int8_saturates() -> bool:
 
 
 def cpu_flags() -> frozenset[str]:
-    """What the CPU says it can do, in the words of Linux; empty where the system does not say it that way."""
+    """Flags of the CPU as /proc/cpuinfo names them; empty outside of Linux on x86."""
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

@@ -1,4 +1,4 @@
-"""Feedback to training rows: one label for each query and document that users judged.
+"""Training labels from feedback: one for each query and document that users judged.
 
 Ratings. The last stars and the last thumb on each document of each answer count; stars are (stars - 1) / 4, a thumb up
 is 1 and down 0. All ratings of one query and document, of all answers and users, are averaged into its label.
@@ -24,12 +24,12 @@ from crossrank.data.eval_set import read_corpus, read_queries
 from crossrank.data.examples import rating_to_label
 from crossrank.data.files import written_beside
 from crossrank.errors import InvalidData, UsageError
-from crossrank.feedback.reader import Shown, StoreReader, opened_store
+from crossrank.feedback.reader import Shown, StoreReader, open_reader
 
 # Measured values are about 1; a power of a rank must stay a number.
 _MAX_ETA = 10
 
-_Pair = tuple[str, str]
+_QueryDocument = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class RankClicks:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackReport:
-    """What a store held and what became of it.
+    """Report of an export: what the store held and what became of it.
 
     Attributes:
         impressions: answers in the store.
@@ -72,7 +72,7 @@ class _Texts:
     corpus: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
 
-    def pair(self, shown: Shown) -> _Pair | None:
+    def pair(self, shown: Shown) -> _QueryDocument | None:
         query = self.queries.get(shown.request_id) if shown.query is None else shown.query
         document = self.corpus.get(shown.document_id) if shown.document is None else shown.document
         if query is None or document is None:
@@ -120,7 +120,7 @@ def export_feedback(
     texts = _Texts()
     if corpus is not None:
         _read_texts(corpus, texts)
-    with opened_store(store) as reader:
+    with open_reader(store) as reader:
         feedback = reader.feedback()
         rated = _rated(reader, texts)
         clicked, by_rank = _clicked(reader, texts if use_clicks else None, eta)
@@ -153,20 +153,22 @@ def _read_texts(corpus: Path, texts: _Texts) -> None:
         texts.corpus = read_corpus(corpus)
 
 
-def _rated(reader: StoreReader, texts: _Texts) -> dict[_Pair, list[float]]:
+def _rated(reader: StoreReader, texts: _Texts) -> dict[_QueryDocument, list[float]]:
     """The labels of all ratings of each pair."""
-    rated: dict[_Pair, list[float]] = defaultdict(list)
+    rated: dict[_QueryDocument, list[float]] = defaultdict(list)
     for shown, rating in reader.ratings():
         if (pair := texts.pair(shown)) is not None:
             rated[pair].append(rating_to_label(rating))
     return rated
 
 
-def _clicked(reader: StoreReader, texts: _Texts | None, eta: float) -> tuple[dict[_Pair, float], list[RankClicks]]:
+def _clicked(
+    reader: StoreReader, texts: _Texts | None, eta: float
+) -> tuple[dict[_QueryDocument, float], list[RankClicks]]:
     """The label of each pair in answers with a click, none without texts; and the clicks by rank."""
     shown_at: dict[int, int] = defaultdict(int)
     clicked_at: dict[int, int] = defaultdict(int)
-    weights: dict[_Pair, list[float]] = defaultdict(list)
+    weights: dict[_QueryDocument, list[float]] = defaultdict(list)
     for shown, clicked in reader.clicked_answers():
         shown_at[shown.rank] += 1
         clicked_at[shown.rank] += clicked

@@ -1,4 +1,4 @@
-"""Reads the SQLite file in which a server keeps what it showed and what users said of it; it may be in use."""
+"""Feedback reader: reads a store's SQLite file, which a server may be writing."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from crossrank.errors import InvalidData
-
-# As `crossrank.feedback.schema` writes them.
-APPLICATION_ID = int.from_bytes(b"CRfb")
-SCHEMA_VERSION = 1
+from crossrank.feedback.schema import APPLICATION_ID, SCHEMA_VERSION
 
 
 class Shown(NamedTuple):
@@ -25,7 +22,7 @@ class Shown(NamedTuple):
 
 
 class StoreReader:
-    """What a store held when it was opened; `opened_store` makes it."""
+    """The content of a store when it was opened; `open_reader` makes it."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
@@ -60,11 +57,11 @@ class StoreReader:
 
 
 @contextmanager
-def opened_store(path: Path) -> Iterator[StoreReader]:
+def open_reader(path: Path) -> Iterator[StoreReader]:
     """Open a store to read it, as it is at this moment; a server may go on writing.
 
     Raises:
-        InvalidData: There is no such file, or it is no store of this version, or it cannot be read.
+        InvalidData: There is no such file, or it is not a store of this version, or it cannot be read.
     """
     if not path.is_file():
         raise InvalidData(path, "no such file; give the one that the server's --feedback names")

@@ -1,4 +1,4 @@
-"""The file of a feedback store: its schema, how it is opened, and what goes into it."""
+"""Schema of a feedback store's SQLite file, and what writes rows into it."""
 
 import os
 import sqlite3
@@ -51,11 +51,11 @@ class Feedback:
     comment: str = ""
 
 
-def opened(path: Path) -> sqlite3.Connection:
-    """A connection for one thread at a time, without transactions of its own; what it commits is on disk.
+def open_database(path: Path) -> sqlite3.Connection:
+    """Opens a connection for one thread at a time, without transactions of its own; what it commits is on disk.
 
     Raises:
-        UsageError: the file cannot be opened, or is no store of this version.
+        UsageError: the file cannot be opened, or is not a store of this version.
     """
     try:
         # SQLite gives the files beside it the same mode.

@@ -1,4 +1,4 @@
-"""What was shown and what users said of it, kept in a SQLite file.
+"""Feedback store: what was shown and what users said of it, in a SQLite file.
 
 One thread writes, in the order in which things came, so that feedback finds the answer that it is about even where
 that is still to be written. What waits goes into one transaction: one sync of the disk serves all of it. Answers are
@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 
 from crossrank.errors import FeedbackTargetNotFound, Overloaded, Unavailable
-from crossrank.feedback.schema import Feedback, FeedbackKind, opened, write_answer, write_feedback
+from crossrank.feedback.schema import Feedback, FeedbackKind, open_database, write_answer, write_feedback
 from crossrank.v1 import ranker_pb2
 
 # Bytes that may wait: answers take no more than the first, and leave feedback the rest.
@@ -31,7 +31,7 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True)
 class FeedbackCounts:
-    """What a store has done since it was opened.
+    """Counts of what a store has written since it was opened.
 
     Attributes:
         stored: answers that were written.
@@ -46,7 +46,7 @@ class FeedbackCounts:
 
 @dataclass(slots=True)
 class _Job:
-    """What is to be written: `write` gives the id of its row; `size` in bytes."""
+    """A row to be written: `write` gives its id; `size` in bytes."""
 
     write: Callable[[sqlite3.Connection], int]
     size: int
@@ -61,13 +61,13 @@ class FeedbackStore:
         keep_texts: whether queries and the documents that were shown are kept.
 
     Raises:
-        UsageError: the file cannot be opened, or is no store of this version.
+        UsageError: the file cannot be opened, or is not a store of this version.
     """
 
     def __init__(self, path: Path, *, keep_texts: bool = False) -> None:
         self.counts = FeedbackCounts()
         self._keep_texts = keep_texts
-        self._database = opened(path)
+        self._database = open_database(path)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting = 0
@@ -176,7 +176,7 @@ class FeedbackStore:
 
 
 def _handed_out(error: Exception) -> Exception:
-    """What a caller gets: another process may let go of the file, and trying again helps; else it is a fault."""
+    """The error for the caller: Unavailable where another process holds the file, since trying again helps."""
     # The low byte is the primary code.
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Unavailable("another process holds the feedback store; try again")

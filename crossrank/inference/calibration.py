@@ -79,7 +79,7 @@ class BeforeAndAfter(_Strict, Generic[_T]):
 
 
 class Calibration(_Strict):
-    """What `calibration.json` holds."""
+    """The calibration of a ranker, as `calibration.json` holds it."""
 
     curve: Curve
     judgements: int = Field(gt=0, description="judged pairs that the curve was fitted on")
@@ -109,7 +109,7 @@ def read_calibration(directory: Path) -> Calibration | None:
     """Reads the calibration of a model's or a ranker's directory; None where it has none.
 
     Raises:
-        InvalidRanker: the file cannot be read or is no calibration.
+        InvalidRanker: the file cannot be read or is not a calibration.
     """
     path = directory / CALIBRATION_FILE
     try:
@@ -122,7 +122,7 @@ def read_calibration(directory: Path) -> Calibration | None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
         raise InvalidRanker(
-            f"{directory.name}: {CALIBRATION_FILE} is no calibration: {where}: {first['msg']}; "
+            f"{directory.name}: {CALIBRATION_FILE} is not a calibration: {where}: {first['msg']}; "
             "fit it again, or remove it"
         ) from None
 

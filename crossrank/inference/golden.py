@@ -1,4 +1,4 @@
-"""Which of a ranker's variants this machine runs, and whether it runs them as its exporter did."""
+"""Golden pairs: choose the variants that this machine runs, and compare their scores with the exporter's."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ _RUNS: dict[str, frozenset[str]] = {
 
 
 def runnable_variants(manifest: Manifest, device: str) -> list[Variant]:
-    """The variants made for a device and this machine's instruction set, the fastest first.
+    """Returns the variants made for a device and this machine's instruction set, the fastest first.
 
     Args:
         manifest: of a ranker.
@@ -57,7 +57,7 @@ def golden_mismatch(
             ("logit", float(logits[number]), golden.logit),
             ("score", float(scores[number]), golden.score),
         ):
-            if not abs(got - expected) <= tolerance:  # NaN is no match either
+            if not abs(got - expected) <= tolerance:  # NaN does not match either
                 return (
                     f"{variant.file}: golden pair {number} ({pair.kind}, {pair.query[:40]!r}) has the {kind} {got:.5f} "
                     f"here and {expected:.5f} in the manifest, further apart than {tolerance:g}"

@@ -1,4 +1,4 @@
-"""Where a ranker is: in a directory, on the Hugging Face hub, or in this package.
+"""Hugging Face Hub: locates a ranker there, in a directory, or in this package.
 
 From the hub it is downloaded without pickles and without code, into huggingface_hub's cache.
 """
@@ -15,7 +15,7 @@ DEFAULT_RANKER = Path(__file__).parent.parent / "default_ranker"
 DEFAULT_SENTENCE = "no ranker is named: taking the default one, which comes with crossrank"
 
 _ID = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
-# What a ranker is made of. Weights of PyTorch are no part of it, and pickles and code never are.
+# What a ranker is made of. It has no PyTorch weights, no pickles and no code.
 _FILES = ("*.json", "*.txt", "*.model", "README.md", "onnx/*.onnx", "onnx/*.onnx_data", "onnx/*.json")
 
 
@@ -91,6 +91,6 @@ def download(repository: str, revision: str | None, files: Sequence[str]) -> Pat
             f"{repository} is neither a directory nor a repository on the hub that we may read{hint}"
         ) from None
     except LocalEntryNotFoundError:
-        raise UsageError(f"{repository} is no directory, and the hub cannot be reached") from None
+        raise UsageError(f"{repository} is not a directory, and the hub cannot be reached") from None
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise UsageError(f"{repository} cannot be downloaded: {first_line(error)}") from None

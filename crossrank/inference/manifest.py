@@ -1,4 +1,4 @@
-"""`onnx/manifest.json`: what an exporter promises about a ranker, and what a server holds it to."""
+"""Manifest of a ranker (`onnx/manifest.json`): what its exporter promises, and every server checks."""
 
 import hashlib
 from pathlib import Path
@@ -72,7 +72,7 @@ class Agreement(_Strict):
 
 
 class GoldenScore(_Strict):
-    """What a variant gave for one of the manifest's golden pairs."""
+    """Logit and score of a variant for one of the manifest's golden pairs."""
 
     logit: float
     score: float = Field(description="of the ranker's own kind, before any calibration")
@@ -99,7 +99,7 @@ class Variant(_Strict):
 
     @property
     def name(self) -> str:
-        """What the command line calls it: "fp32" for model.onnx, else what stands behind model_."""
+        """Its name on the command line: "fp32" for model.onnx, else what follows model_ in the file's name."""
         stem = self.file.rsplit("/", 1)[-1].removesuffix(".onnx")
         return stem.removeprefix("model_") if stem != "model" else "fp32"
 
@@ -113,7 +113,7 @@ class GoldenPair(_Strict):
 
 
 class WeightsSource(_Strict):
-    """Where the weights came from."""
+    """Origin of the weights."""
 
     name: str = Field(description="the directory's name or the Hugging Face id")
     revision: str | None
@@ -169,5 +169,5 @@ def read_manifest(directory: Path) -> Manifest:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
         raise InvalidRanker(
-            f"{path} is no manifest of schema version 3: {where}: {first['msg']}; export the ranker again"
+            f"{path} is not a manifest of schema version 3: {where}: {first['msg']}; export the ranker again"
         ) from None

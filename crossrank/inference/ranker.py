@@ -1,4 +1,4 @@
-"""A ranker's directory: opened, held to its manifest, and never read outside of itself."""
+"""Ranker directory: opened, checked against its manifest, and never read outside of itself."""
 
 import os
 from collections.abc import Iterator

@@ -24,7 +24,7 @@ _Outcome = float | CrossrankError
 
 @dataclass(slots=True)
 class Counts:
-    """What the workers have done since they began.
+    """Counts of what the workers have done since they began.
 
     Attributes:
         computed: pairs that were run.
@@ -220,7 +220,7 @@ class Scheduler:
         try:
             return [float(logit) for logit in self._run([pair.tokens for pair in pairs])]
         except Exception as error:
-            if len(pairs) > 1:  # only the pair at fault shall fail its calls
+            if len(pairs) > 1:  # only the invalid pair shall fail its calls
                 return [outcome for pair in pairs for outcome in self._computed([pair])]
             if isinstance(error, CrossrankError):
                 return [error]

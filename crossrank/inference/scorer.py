@@ -150,11 +150,11 @@ class Scorer:
 
     @property
     def default_kind(self) -> ScoreKind:
-        """What the ranker's own scores are: those of the activation that it was trained with."""
+        """The kind of the ranker's own scores: that of the activation that it was trained with."""
         return KIND_OF[self.ranker.manifest.activation]
 
     def activation(self, kind: ScoreKind | None = None) -> Activate:
-        """What turns logits into scores of a kind, None being the ranker's own: for probabilities its calibration."""
+        """Returns the function from logits to scores of a kind, by default the ranker's own; it calibrates."""
         kind = kind or self.default_kind
         if kind == "probability" and self.ranker.calibration is not None:
             return self.ranker.calibration.apply

@@ -1,4 +1,4 @@
-"""ONNX Runtime: which of its two wheels is installed, and a session that is what was asked for."""
+"""ONNX Runtime sessions, and the check for its two wheels."""
 
 import sys
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def require_onnxruntime() -> Any:
 
 
 def installed_wheels() -> list[str]:
-    """Which wheels of ONNX Runtime are installed."""
+    """Lists the installed wheels of ONNX Runtime."""
     return [wheel for wheel in ("onnxruntime", "onnxruntime-gpu") if _installed(wheel)]
 
 
@@ -51,7 +51,7 @@ class OnnxSession:
         precise: whether int8 products are computed without saturation where the CPU saturates, at some cost.
 
     Raises:
-        InvalidRanker: the file is no ONNX graph with inputs that a cross-encoder has and one logit for each pair.
+        InvalidRanker: the file is not an ONNX graph with the inputs of a cross-encoder and one logit for each pair.
         UsageError: the provider is not to be had here; asked for CUDA, the CPU is never taken silently.
     """
 
@@ -82,7 +82,7 @@ class OnnxSession:
         self.inputs = frozenset(entry.name for entry in session.get_inputs())
         unknown = self.inputs - {"input_ids", "attention_mask", "token_type_ids"}
         if "input_ids" not in self.inputs or unknown:
-            raise InvalidRanker(f"{path.name} is no cross-encoder: its inputs are {', '.join(sorted(self.inputs))}")
+            raise InvalidRanker(f"{path.name} is not a cross-encoder: its inputs are {', '.join(sorted(self.inputs))}")
         self._output = session.get_outputs()[0].name
         self._session = session
         self._ort = ort

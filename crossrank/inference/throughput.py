@@ -1,4 +1,4 @@
-"""How fast variants are beside each other: the same tokens in turns, in one process."""
+"""Throughput of variants: pairs a second on the same tokens, interleaved, in one process."""
 
 import time
 from collections.abc import Mapping

@@ -1,5 +1,6 @@
-"""Pairs of texts to token ids, exactly as the model's own Hugging Face tokenizer gives them."""
+"""Tokenizer of pairs, exactly as the model's own Hugging Face tokenizer, with a cache of documents' tokens."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,15 +8,17 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from crossrank.errors import InvalidRanker, InvalidRequest
-from crossrank.inference.token_cache import DocumentCache
 from crossrank.reranker import LongDocumentStrategy
 
 # More chunks than this are not made of one document: the rest of it is not read, and it counts as truncated.
 _MAX_CHUNKS = 256
+# The cost of a cached document besides its tokens, in tokens: else texts without any would be kept without end.
+_ENTRY = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,43 @@ class TokenizedPair:
     truncated: bool
 
     def digest(self) -> bytes:
-        """What all pairs are known by that the model reads alike."""
+        """Returns the key of all pairs that the model reads alike, 16 bytes."""
         return blake2b(self.ids.tobytes() + self.type_ids.tobytes(), digest_size=16).digest()
+
+
+class DocumentCache:
+    """The least recently used document makes room for the newest; safe to share between threads.
+
+    Args:
+        tokenizer: cuts nothing and pads nothing.
+        size: the most tokens, each of about 100 bytes; every document counts for two more than it has.
+
+    Attributes:
+        hits, misses: documents that were known, and that were not.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, size: int) -> None:
+        self._tokenizer = tokenizer
+        # By digest: a long text may have few tokens.
+        self._encodings: LRUCache[bytes, Encoding] = LRUCache(size, getsizeof=lambda encoding: len(encoding) + _ENTRY)
+        self._lock = threading.Lock()
+        self.hits = 0
+        self.misses = 0
+
+    def encode(self, documents: Sequence[str]) -> list[Encoding]:
+        """The tokens of each document, without special tokens."""
+        keys = {text: blake2b(text.encode(), digest_size=16).digest() for text in documents}
+        with self._lock:
+            read = {text: known for text, key in keys.items() if (known := self._encodings.get(key)) is not None}
+        unknown = [text for text in keys if text not in read]
+        read.update(zip(unknown, self._tokenizer.encode_batch(unknown, add_special_tokens=False), strict=True))
+        with self._lock:
+            self.misses += len(unknown)
+            self.hits += len(documents) - len(unknown)
+            for text in unknown:
+                if len(read[text]) + _ENTRY <= self._encodings.maxsize:
+                    self._encodings[keys[text]] = read[text]
+        return [read[text] for text in documents]
 
 
 class PairTokenizer:

@@ -77,7 +77,7 @@ class Engine:
 
     @property
     def counts(self) -> Counts:
-        """What the workers have done, and what was dropped before it came to them."""
+        """The workers' counts, with what was dropped before it came to them."""
         counts = self.scorer.scheduler.counts
         return replace(counts, dropped=counts.dropped + self._dropped)
 

@@ -1,4 +1,4 @@
-"""The gRPC server: binds, loads, serves, drains."""
+"""gRPC server: binds, loads, serves, drains."""
 
 import asyncio
 import signal

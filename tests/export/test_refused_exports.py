@@ -152,7 +152,9 @@ def test_bad_options_are_one_sentence(untrained: Path, tmp_path: Path, options: 
 def test_a_broken_calibration_is_refused_before_any_work(untrained: Path, tmp_path: Path) -> None:
     (untrained / "calibration.json").write_text('{"curve": {"method": "platt", "slope": -1, "intercept": 0}}')
     steps: list[str] = []
-    with pytest.raises(InvalidRanker, match=r"calibration\.json is no calibration: curve\.platt\.slope: Input should"):
+    with pytest.raises(
+        InvalidRanker, match=r"calibration\.json is not a calibration: curve\.platt\.slope: Input should"
+    ):
         export_ranker(str(untrained), tmp_path / "out", progress=steps.append)
     assert steps == ["open the cross-encoder"]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

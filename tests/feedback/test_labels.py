@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 
 from crossrank.data.examples import Example, read_examples
 from crossrank.errors import InvalidData, UsageError
-from crossrank.feedback import reader as feedback_store
-from crossrank.feedback import schema as feedback_file
 from crossrank.feedback.labels import RankClicks, export_feedback
 from crossrank.feedback.schema import Feedback, FeedbackKind
 from crossrank.feedback.store import FeedbackStore
@@ -61,11 +59,6 @@ def store(tmp_path: Path) -> Path:
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "rows.jsonl"
-
-
-def test_both_sides_know_one_schema() -> None:
-    assert feedback_store.APPLICATION_ID == feedback_file.APPLICATION_ID
-    assert feedback_store.SCHEMA_VERSION == feedback_file.SCHEMA_VERSION
 
 
 @given(ANSWERS, st.booleans(), st.sampled_from([0.0, 0.5, 1.0]))

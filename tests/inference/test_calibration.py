@@ -108,7 +108,7 @@ def test_what_is_no_calibration_is_one_sentence(
     change(file)
     (tmp_path / CALIBRATION_FILE).write_text(json.dumps(file))
     with pytest.raises(
-        InvalidRanker, match=rf"calibration\.json is no calibration: .*{sentence}.*; fit it again"
+        InvalidRanker, match=rf"calibration\.json is not a calibration: .*{sentence}.*; fit it again"
     ) as seen:
         read_calibration(tmp_path)
     assert "\n" not in str(seen.value)
@@ -118,7 +118,7 @@ def test_what_is_no_calibration_is_one_sentence(
 def test_text_and_bytes_that_are_no_json(tmp_path: Path) -> None:
     for content in (b"", b"\xff\xfe", b"[1, 2", b"null"):
         (tmp_path / CALIBRATION_FILE).write_bytes(content)
-        with pytest.raises(InvalidRanker, match=r"calibration\.json is no calibration: the whole file: "):
+        with pytest.raises(InvalidRanker, match=r"calibration\.json is not a calibration: the whole file: "):
             read_calibration(tmp_path)
 
 

@@ -167,7 +167,7 @@ def test_a_dataset_is_learnt_from_by_id_and_revision(
     [
         ("us/ranker@v9", None, "us/ranker has no revision 'v9' on the hub"),
         ("us/nothing", None, "neither a directory nor a repository on the hub that we may read; if it is private"),
-        ("us/ranker", "http://127.0.0.1:9", "is no directory, and the hub cannot be reached"),
+        ("us/ranker", "http://127.0.0.1:9", "the hub cannot be reached"),
         ("../us/ranker", None, "is not a directory"),
         ("us/model", None, "is not a ranker: it has no onnx/manifest.json"),
     ],
