@@ -56,7 +56,7 @@ def _path_out(ranker: Path) -> None:
         (lambda ranker: (ranker / "pytorch_model.bin").touch(), "pytorch_model.bin may be a pickle"),
         (lambda ranker: (ranker / "onnx" / "model.onnx_data").touch(), "no sha256 for onnx/model.onnx_data"),
         (lambda ranker: (ranker / "tokenizer.json").unlink(), "tokenizer.json is missing"),
-        (lambda ranker: (ranker / "onnx" / "manifest.json").write_text("{}"), "no manifest of schema version 3"),
+        (lambda ranker: (ranker / "onnx" / "manifest.json").write_text("{}"), "a manifest of schema version 3"),
         (lambda ranker: (ranker / "onnx" / "manifest.json").unlink(), "it has no onnx/manifest.json"),
     ],
 )
