@@ -229,7 +229,7 @@ def test_sigterm_writes_every_answer(tiny: "ExportReport", tmp_path: Path) -> No
     ("arguments", "sentence"),
     [
         (("--feedback", "{text}"), "feedback: {text} cannot be used as a store: file is not a database"),
-        (("--feedback-texts",), "feedback_texts: has no file to keep them in; set feedback too"),
+        (("--feedback-texts",), "--feedback-texts: there is no file to keep them in; set feedback too"),
     ],
 )
 def test_a_start_that_cannot_keep_feedback_is_one_sentence(
