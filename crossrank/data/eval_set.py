@@ -44,22 +44,23 @@ def is_judged_set(path: Path) -> bool:
     return all((path / name).is_file() for name in ("queries.jsonl", "corpus.jsonl")) and _qrels_of(path).is_file()
 
 
-def read_judged_set(directory: Path) -> JudgedSet:
+def read_judged_set(directory: Path, corpus: dict[str, str] | None = None) -> JudgedSet:
     """Read a judged set, every text and id of it in file order.
 
-    A title that is not empty goes before its text, on a line of its own. Queries without a judgement are kept.
+    A title that is not empty goes before its text, on a line of its own. Queries without a judgement are kept. The
+    judgements may be of another set's documents: `corpus` then holds them, and the directory needs none.
 
     Raises:
         InvalidData: Files are missing, or a line is not what it should be, which includes ids that occur twice
             and judgements or candidates that name unknown ids; the message names file and line.
         OSError: A file cannot be read.
     """
-    if not is_judged_set(directory):
+    if corpus is None and not is_judged_set(directory):
         raise InvalidData(
             directory, "not a judged set; it must hold queries.jsonl, corpus.jsonl and qrels.tsv or qrels/test.tsv"
         )
     queries = read_queries(directory / "queries.jsonl")
-    corpus = read_corpus(directory / "corpus.jsonl")
+    corpus = read_corpus(directory / "corpus.jsonl") if corpus is None else corpus
     qrels = _read_qrels(_qrels_of(directory), queries, corpus)
     candidates = directory / "candidates.jsonl"
     return JudgedSet(

@@ -78,6 +78,10 @@ class Source(Table):
     graded: bool = Field(
         False, description="labels of a judged set are grades over its highest; else 1 for each grade above 0"
     )
+    corpus: Path | None = Field(None, description="the judged set whose documents this one judges, if not its own")
+    label_weight: float | None = Field(
+        None, ge=0, description="for this source, in the place of distillation.label_weight; packed training"
+    )
     run: Path | None = Field(None, description="TREC run over a judged set's corpus, for `negatives.run`")
     corpora: tuple[Path, ...] = Field(
         (), description="more judged sets; their documents can be negatives of a judged set's queries too"
@@ -179,6 +183,15 @@ class Distillation(Table):
     )
 
 
+class Packed(Table):
+    """Training on packed inputs, without padding; see `crossrank.train.packed`."""
+
+    tokens_per_batch: int = Field(16384, ge=256, description="tokens of one step")
+    list_size: int = Field(12, ge=2, description="documents of a query that are compared in one step")
+    exits: tuple[int, ...] = Field((), description="layers, counted from 1, after which a small head learns the score")
+    max_steps: int | None = Field(None, ge=1, description="steps of the run; default: as many as its time limit has")
+
+
 class Evaluation(Table):
     """How it is found out whether training helped."""
 
@@ -212,6 +225,7 @@ class Recipe(Table):
     loss: Loss = Loss()
     training: Training = Training()
     distillation: Distillation = Distillation()
+    packed: Packed = Packed()
     evaluation: Evaluation = Evaluation()
     calibration: Calibration = Calibration()
 

@@ -61,6 +61,7 @@ def _absolute(data: Data) -> Data:
             update={
                 "path": at(source.path),
                 "run": at(source.run),
+                "corpus": at(source.corpus),
                 "corpora": tuple((root / path).resolve() for path in source.corpora),
                 # An id has no file of its own; a directory of save_to_disk does.
                 "dataset": str(at(Path(source.dataset)))

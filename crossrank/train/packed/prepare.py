@@ -1,0 +1,147 @@
+"""Preparation of packed inputs from a recipe: tokenise each text once, list BM25's documents for each query."""
+
+import logging
+import random
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from crossrank.data.bm25 import BM25
+from crossrank.data.eval_set import JudgedSet, read_corpus, read_judged_set
+from crossrank.errors import UsageError
+from crossrank.models.cross_encoder import locate_base
+from crossrank.train.packed.inputs import NO_DOCUMENT, Ints, PackedInputs, PackedSet
+from crossrank.train.recipe import Recipe, Source
+
+_log = logging.getLogger("crossrank.train")
+
+# BM25's documents for each query; a bi-encoder's are found on the GPU.
+_DEPTH = 12
+_TEXTS_AT_ONCE = 4096
+# A text's first characters hold more tokens than are kept, whatever it is written in.
+_CHARACTERS_A_TOKEN = 40
+
+
+def prepare_inputs(recipe: Recipe, text: str, share: float = 1.0) -> PackedInputs:
+    """Reads, tokenises and packs everything that a recipe names.
+
+    Args:
+        recipe: its `data.train` names judged sets; `data.dev` and `data.guard` are evaluated on.
+        text: the recipe's own TOML, which travels with the inputs.
+        share: of the queries of each source, and of the documents that they do not judge; for rehearsals.
+
+    Raises:
+        UsageError: a source is not a judged set, has too many documents, or the tokenizer too many tokens.
+    """
+    texts = _Texts(locate_base(recipe.base), recipe.max_length)
+    train = []
+    for source in recipe.data.train:
+        judged = _read(source, recipe.seed, share)
+        _log.info("pack %s: %d queries, %d documents", source.path, len(judged.queries), len(judged.corpus))
+        lists = BM25(judged.corpus).top(judged.queries, _DEPTH)
+        facts = {"weight": source.weight, "label_weight": source.label_weight}
+        train.append(_packed(str(source.path.name), facts, judged, lists, texts))  # type: ignore[union-attr]
+    tune = []
+    for path in (*([recipe.data.dev] if recipe.data.dev else []), *recipe.data.guard):
+        judged = _read_tune(path, recipe.seed, share)
+        lists = judged.candidates or BM25(judged.corpus).top(judged.queries, 50)
+        tune.append(_packed(path.name, {}, judged, lists, texts))
+    return texts.packed(train, tune, text)
+
+
+def _read(source: Source, seed: int, share: float) -> JudgedSet:
+    if source.path is None:
+        raise UsageError("packed inputs are made of judged sets; give data.train.path")
+    corpus = read_corpus(source.corpus / "corpus.jsonl") if source.corpus else None
+    judged = read_judged_set(source.path, corpus)
+    for number, path in enumerate(source.corpora):
+        judged.corpus.update(
+            {f"{number}/{doc_id}": body for doc_id, body in read_corpus(path / "corpus.jsonl").items()}
+        )
+    queries = [query_id for query_id in judged.queries if judged.positives(query_id)]
+    draw = random.Random(seed)
+    wanted = max(1, round(share * min(source.max_queries or len(queries), len(queries))))
+    if wanted < len(queries):
+        queries = draw.sample(queries, wanted)
+    chosen = {query_id: judged.queries[query_id] for query_id in queries}
+    documents = {doc_id for query_id in queries for doc_id in judged.qrels[query_id]}
+    kept = {doc_id: body for doc_id, body in judged.corpus.items() if doc_id in documents or draw.random() < share}
+    return JudgedSet(chosen, kept, judged.qrels)
+
+
+def _read_tune(path: Path, seed: int, share: float) -> JudgedSet:
+    judged = read_judged_set(path)
+    queries = random.Random(seed).sample(sorted(judged.queries), max(1, round(share * len(judged.queries))))
+    return replace(judged, queries={query_id: judged.queries[query_id] for query_id in sorted(queries)})
+
+
+class _Texts:
+    """Token ids of texts, each text once."""
+
+    def __init__(self, base: Path | str, longest: int) -> None:
+        path = Path(base) / "tokenizer.json"
+        self._tokenizer = Tokenizer.from_file(str(path))
+        if self._tokenizer.get_vocab_size() > 2**16:
+            raise UsageError(f"{path}: more than 65,536 tokens cannot be packed into 16 bits")
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(longest)
+        self._longest = longest
+        self._numbers: dict[str, int] = {}
+        self._tokens = array("H")
+        self._lengths = array("I")
+
+    def numbers(self, texts: Sequence[str]) -> Ints:
+        """The texts' numbers, int32 [texts]."""
+        cut = [text[: self._longest * _CHARACTERS_A_TOKEN] for text in texts]
+        fresh: Iterator[str] = iter(dict.fromkeys(text for text in cut if text not in self._numbers))
+        while some := list(islice(fresh, _TEXTS_AT_ONCE)):
+            for text, encoded in zip(
+                some, self._tokenizer.encode_batch_fast(some, add_special_tokens=False), strict=True
+            ):
+                self._numbers[text] = len(self._lengths)
+                self._tokens.extend(encoded.ids)
+                self._lengths.append(len(encoded.ids))
+        return np.fromiter((self._numbers[text] for text in cut), np.int32, len(cut))
+
+    def packed(self, train: list[PackedSet], tune: list[PackedSet], recipe: str) -> PackedInputs:
+        """The inputs of these sets."""
+        special = {name: self._tokenizer.token_to_id(f"[{name.upper()}]") for name in ("cls", "sep", "pad")}
+        starts = np.concatenate(([0], np.cumsum(np.array(self._lengths, dtype=np.int64))))
+        return PackedInputs(np.array(self._tokens, dtype=np.uint16), starts, special, train, tune, recipe)
+
+
+def _packed(
+    name: str, facts: dict[str, object], judged: JudgedSet, lists: Mapping[str, Sequence[str]], texts: _Texts
+) -> PackedSet:
+    if len(judged.corpus) >= NO_DOCUMENT:
+        raise UsageError(f"{name}: {len(judged.corpus)} documents; a packed source has fewer than {NO_DOCUMENT}")
+    places = {doc_id: place for place, doc_id in enumerate(judged.corpus)}
+    judgements = [
+        (number, places[doc_id], max(grade, 0))
+        for number, query_id in enumerate(judged.queries)
+        for doc_id, grade in judged.qrels.get(query_id, {}).items()
+    ]
+    table = np.array(judgements, dtype=np.int32).reshape(-1, 3)
+    found = [[places[doc_id] for doc_id in lists.get(query_id, ())] for query_id in judged.queries]
+    return PackedSet(
+        name,
+        facts,
+        texts.numbers(list(judged.queries.values())),
+        texts.numbers(list(judged.corpus.values())),
+        table[:, :2],
+        table[:, 2].astype(np.float32),
+        _padded(found),
+    )
+
+
+def _padded(lists: Sequence[Sequence[int]]) -> NDArray[np.uint16]:
+    array = np.full((len(lists), max(map(len, lists), default=0)), NO_DOCUMENT, dtype=np.uint16)
+    for row, places in zip(array, lists, strict=True):
+        row[: len(places)] = places
+    return array
