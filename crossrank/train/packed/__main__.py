@@ -1,4 +1,4 @@
-"""`python -m crossrank.train.packed`: trains on packed inputs where nothing but torch, numpy and safetensors is there."""
+"""`python -m crossrank.train.packed`: trains on packed inputs with nothing but torch, numpy and safetensors."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m crossrank.train.packed", description=__doc__)
     parser.add_argument("inputs", type=Path, help="The file that `crossrank train --prepare` wrote.")
     parser.add_argument("--base", type=Path, required=True, help="Directory of the model that training starts from.")
-    parser.add_argument("--teacher", type=Path, action="append", default=[], help="Directory of a bi-encoder; repeatable.")
+    parser.add_argument(
+        "--teacher", type=Path, action="append", default=[], help="Directory of a bi-encoder; repeatable."
+    )
     parser.add_argument("--out", type=Path, required=True, help="Directory of log, checkpoint and result.")
     parser.add_argument("--time-limit", type=float, required=True, help="Seconds until the result must be there.")
     parser.add_argument("--max-steps", type=int, help="Steps of the whole run; makes it independent of the clock.")

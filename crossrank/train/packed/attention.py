@@ -39,7 +39,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences) -> T
 
     Args:
         query: [tokens, heads, size], or [sequences, heads, size]: one for each sequence.
-        key, value: [tokens, heads, size].
+        key: [tokens, heads, size].
+        value: [tokens, heads, size].
         sequences: where each begins.
 
     Returns:

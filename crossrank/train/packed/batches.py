@@ -38,6 +38,26 @@ class Plan:
     places: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A plan, and what is wanted of its lists.
+
+    Attributes:
+        plan: the pairs.
+        targets: the logits wanted, up to a constant for each list; float32 [lists, list size].
+        relevant: what is judged relevant; bool [lists, list size].
+    """
+
+    plan: Plan
+    targets: NDArray[np.float32]
+    relevant: NDArray[np.bool_]
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of lists, fillers left out."""
+        return int((self.plan.places >= 0).sum())
+
+
 def cut(query: NDArray[np.int64], document: NDArray[np.int64], longest: int) -> tuple[NDArray[np.int64], ...]:
     """Lengths of pairs cut as Hugging Face's `longest_first` cuts them, three special tokens included in `longest`."""
     room = longest - 3
@@ -63,7 +83,9 @@ class Assembler:
     def pairs(self, plan: Plan) -> Tokens:
         """A batch of [CLS] query [SEP] document [SEP]."""
         lengths = plan.query_length + plan.document_length + 3
-        return self._assembled(plan.query, plan.query_length, plan.document, plan.document_length, lengths, plan.longest)
+        return self._assembled(
+            plan.query, plan.query_length, plan.document, plan.document_length, lengths, plan.longest
+        )
 
     def texts(self, numbers: NDArray[np.int64], lengths: NDArray[np.int64], longest: int) -> Tokens:
         """A batch of [CLS] text [SEP]."""
@@ -89,7 +111,9 @@ class Assembler:
         in_document = positions - query_size[sequence] - 2
         types = (in_document >= 0).long()
         taken = torch.where(
-            types.bool(), self._starts[document_at][sequence] + in_document, self._starts[query_at][sequence] + positions - 1
+            types.bool(),
+            self._starts[document_at][sequence] + in_document,
+            self._starts[query_at][sequence] + positions - 1,
         )
         ids = self._tokens[taken.clamp(0, len(self._tokens) - 1)].long() & 0xFFFF
         is_sep = (in_document == -1) | (in_document == document_size[sequence])
@@ -123,7 +147,8 @@ def plan_pairs(
     """Plans as many whole lists, from the first on, as fit the budget of tokens.
 
     Args:
-        query, document: text numbers of the pairs, list after list.
+        query: text numbers of the pairs' queries, list after list.
+        document: text numbers of their documents.
         lengths: tokens of every text.
         lists: the list of each pair, from 0 on, rising.
         longest: tokens of a pair at most.
@@ -177,27 +202,27 @@ def _fillers(tokens: int, sequences: int, longest: int) -> NDArray[np.int64]:
     return lengths
 
 
-def ahead(plans: Iterator[tuple[Plan, NDArray[np.float32]]], depth: int = 8) -> Iterator[tuple[Plan, NDArray[np.float32]]]:
+def ahead(batches: Iterator[Batch], depth: int = 8) -> Iterator[Batch]:
     """The same, made by a thread that keeps `depth` of them ready."""
-    ready: queue.Queue[tuple[Plan, NDArray[np.float32]] | BaseException | None] = queue.Queue(depth)
+    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
     stopped = threading.Event()
 
-    def put(item: tuple[Plan, NDArray[np.float32]] | BaseException | None) -> bool:
+    def put(item: Batch | BaseException | None) -> None:
         while not stopped.is_set():
             try:
                 ready.put(item, timeout=0.1)
             except queue.Full:
                 continue
-            return True
-        return False
+            return
 
     def work() -> None:
         try:
-            for item in plans:
-                if not put(item):
+            for item in batches:
+                put(item)
+                if stopped.is_set():
                     return
             put(None)
-        except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
+        except BaseException as error:  # raised again by whoever waits for a batch
             put(error)
 
     threading.Thread(target=work, daemon=True).start()
@@ -208,8 +233,3 @@ def ahead(plans: Iterator[tuple[Plan, NDArray[np.float32]]], depth: int = 8) -> 
             yield item
     finally:
         stopped.set()
-
-
-def gathered(logits: Tensor, places: Tensor) -> Tensor:
-    """Logits of the lists, -inf where there is no pair; [lists, list size]."""
-    return torch.where(places >= 0, logits[places.clamp(min=0)], -torch.inf)

@@ -142,14 +142,14 @@ class UnpaddedEncoder(nn.Module):
         self.classifier = nn.Linear(shape.hidden, 1)
         self.exits = nn.ModuleList(Exit(shape.hidden) for _ in exits)
         with torch.no_grad():
-            for name, parameter in _named(self, count):
-                if all(key in state for key in name):
-                    parameter.copy_(torch.cat([state[key].float() for key in name]))
+            for names, parameter in _named(self, count):
+                if all(name in state for name in names):
+                    parameter.copy_(torch.cat([state[name].float() for name in names]))
 
     def forward(self, tokens: Tokens, dtype: torch.dtype = torch.float32) -> tuple[Tensor, list[Tensor]]:
         """The logits of the pairs and those of each exit, float32 [pairs] each."""
         states = self.embed(tokens, dtype)
-        early = []
+        early: list[Tensor] = []
         for number, layer in enumerate(self.layers[:-1], start=1):
             states = layer(states, tokens.sequences)
             if number in self.exit_layers:
@@ -199,7 +199,7 @@ def _damped(states: Tensor) -> Tensor:
 
 
 def _named(model: UnpaddedEncoder, layers: int) -> list[tuple[list[str], nn.Parameter]]:
-    """transformers' names of each parameter; the three of a fused one together."""
+    """Transformers' names of each parameter; the three of a fused one together."""
     found: list[tuple[list[str], nn.Parameter]] = [
         (["embeddings.word_embeddings.weight"], model.word),
         (["embeddings.position_embeddings.weight"], model.position),

@@ -22,7 +22,9 @@ def model_scores(
     """Scores by a model and each of its exits, the model's first."""
 
     def score(query: NDArray[np.int64], document: NDArray[np.int64]) -> NDArray[np.float32]:
-        query_length, document_length = cut(lengths[query].astype(np.int64), lengths[document].astype(np.int64), longest)
+        query_length, document_length = cut(
+            lengths[query].astype(np.int64), lengths[document].astype(np.int64), longest
+        )
         found = torch.empty(1 + len(model.exit_layers), len(query))
         # Every batch has another shape here: nothing that is worth compiling.
         with torch.inference_mode(), torch.compiler.set_stance("force_eager"):
@@ -31,7 +33,8 @@ def model_scores(
                 plan = Plan(query[part], document[part], query_length[part], document_length[part], longest, none)
                 logits, early = model(assembler.pairs(plan), dtype)
                 found[:, torch.from_numpy(part)] = torch.stack((logits, *early)).float().cpu()
-        return found.numpy()
+        scores: NDArray[np.float32] = found.numpy()
+        return scores
 
     return score
 
@@ -43,10 +46,16 @@ def cosine_scores(vectors: list[Tensor]) -> Score:
         device = vectors[0].device
         mine, theirs = (torch.from_numpy(texts).to(device) for texts in (query, document))
         found = [
-            torch.cat([(part[a].float() * part[b].float()).sum(1) for a, b in zip(mine.split(8192), theirs.split(8192))])
+            torch.cat(
+                [
+                    (part[a].float() * part[b].float()).sum(1)
+                    for a, b in zip(mine.split(8192), theirs.split(8192), strict=True)
+                ]
+            )
             for part in vectors
         ]
-        return torch.stack(found).cpu().numpy()
+        scores: NDArray[np.float32] = torch.stack(found).cpu().numpy()
+        return scores
 
     return score
 
@@ -58,7 +67,9 @@ def ndcg_at_10(part: PackedSet, score: Score, most: int | None = None) -> NDArra
         rows = rows[:: len(rows) // most][:most]
     present = part.first_stage[rows] != NO_DOCUMENT
     places = part.first_stage[rows][present].astype(np.int64)
-    scores = score(np.repeat(part.queries[rows], present.sum(1)).astype(np.int64), part.documents[places].astype(np.int64))
+    scores = score(
+        np.repeat(part.queries[rows], present.sum(1)).astype(np.int64), part.documents[places].astype(np.int64)
+    )
     grades: list[dict[int, float]] = [{} for _ in part.queries]
     for (query, document), grade in zip(part.judged.tolist(), part.grades.tolist(), strict=True):
         grades[query][document] = grade

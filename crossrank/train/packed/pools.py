@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from crossrank.train.packed.batches import Plan, plan_pairs
+from crossrank.train.packed.batches import Batch, plan_pairs
 from crossrank.train.packed.inputs import NO_DOCUMENT, Ints, PackedInputs, PackedSet
 
 # Documents of a query that come from each teacher's list, at random, and from its judgements.
@@ -135,7 +135,8 @@ def _of_source(
     weights = _fit(features, label, places >= 0)
     fused = features @ weights
     shares = ", ".join(f"{weight:.1f}" for weight in weights.tolist())
-    log(f"{source.name}: {len(queries)} queries, weights of teachers and BM25 {shares}; {_shown(features, label, places)}")
+    found_by = _mrr(features, label, places)
+    log(f"{source.name}: {len(queries)} queries; teachers and BM25: weights {shares}, MRR {found_by}")
     wanted_weight = source.facts["label_weight"]
     targets = fused + (label_weight if wanted_weight is None else wanted_weight) * label
     kept = places.ge(0)
@@ -179,14 +180,14 @@ def _fit(features: Tensor, label: Tensor, present: Tensor) -> Tensor:
     return logarithms.exp().clamp(max=_LARGEST_WEIGHT).detach()
 
 
-def _shown(features: Tensor, label: Tensor, places: Tensor) -> str:
+def _mrr(features: Tensor, label: Tensor, places: Tensor) -> str:
     """MRR of each feature within the pools."""
     found = []
     for number in range(features.shape[2]):
         scores = features[..., number].masked_fill(places < 0, -torch.inf)
         best = scores.masked_fill(label <= 0, -torch.inf).max(1, keepdim=True).values
         found.append(f"{(1 / ((scores > best).sum(1) + 1)).mean().item():.3f}")
-    return "MRR " + ", ".join(found)
+    return ", ".join(found)
 
 
 def _widened(array: NDArray[np.generic], width: int, value: float) -> NDArray[np.generic]:
@@ -195,9 +196,9 @@ def _widened(array: NDArray[np.generic], width: int, value: float) -> NDArray[np
     return out
 
 
-def plans(
+def batches(
     pools: Pools, lengths: Ints, *, seed: int, first: int, size: int, longest: Callable[[int], int], budget: int
-) -> Iterator[tuple[Plan, NDArray[np.float32], NDArray[np.bool_]]]:
+) -> Iterator[Batch]:
     """Batches without end; each is a function of the seed and its number, so that a run can be resumed.
 
     Args:
@@ -210,7 +211,7 @@ def plans(
         budget: tokens of a batch.
 
     Yields:
-        A plan, and targets and relevance of its lists, each [lists, size].
+        A batch.
     """
     edges = np.cumsum(pools.weights, dtype=np.float64)
     wide = lengths.astype(np.int64)
@@ -235,5 +236,5 @@ def plans(
             budget,
         )
         width = plan.places.shape[1]
-        yield plan, targets[:count, :width], relevant[:count, :width]
+        yield Batch(plan, targets[:count, :width], relevant[:count, :width])
         number += 1

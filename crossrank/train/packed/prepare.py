@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from crossrank.data.bm25 import BM25
 from crossrank.data.eval_set import JudgedSet, read_corpus, read_judged_set
 from crossrank.errors import UsageError
-from crossrank.models.cross_encoder import locate_base
+from crossrank.models.location import locate_model
 from crossrank.train.packed.inputs import NO_DOCUMENT, Ints, PackedInputs, PackedSet
 from crossrank.train.recipe import Recipe, Source
 
@@ -32,27 +32,31 @@ def prepare_inputs(recipe: Recipe, text: str, share: float = 1.0) -> PackedInput
     """Reads, tokenises and packs everything that a recipe names.
 
     Args:
-        recipe: its `data.train` names judged sets; `data.dev` and `data.guard` are evaluated on.
+        recipe: its `data.train` names judged sets; `data.dev` and `data.regression_sets` are evaluated on.
         text: the recipe's own TOML, which travels with the inputs.
         share: of the queries of each source, and of the documents that they do not judge; for rehearsals.
 
     Raises:
         UsageError: a source is not a judged set, has too many documents, or the tokenizer too many tokens.
     """
-    texts = _Texts(locate_base(recipe.base), recipe.max_length)
+    texts = _Texts(locate_model(recipe.base), recipe.max_length)
     train = []
     for source in recipe.data.train:
         judged = _read(source, recipe.seed, share)
         _log.info("pack %s: %d queries, %d documents", source.path, len(judged.queries), len(judged.corpus))
         lists = BM25(judged.corpus).top(judged.queries, _DEPTH)
-        facts = {"weight": source.weight, "label_weight": source.label_weight}
-        train.append(_packed(str(source.path.name), facts, judged, lists, texts))  # type: ignore[union-attr]
+        facts: dict[str, object] = {"weight": source.weight, "label_weight": source.label_weight}
+        train.append(_packed(_name(source), facts, judged, lists, texts))
     tune = []
-    for path in (*([recipe.data.dev] if recipe.data.dev else []), *recipe.data.guard):
+    for path in (*([recipe.data.dev] if recipe.data.dev else []), *recipe.data.regression_sets):
         judged = _read_tune(path, recipe.seed, share)
         lists = judged.candidates or BM25(judged.corpus).top(judged.queries, 50)
         tune.append(_packed(path.name, {}, judged, lists, texts))
     return texts.packed(train, tune, text)
+
+
+def _name(source: Source) -> str:
+    return source.path.name if source.path else str(source.dataset)
 
 
 def _read(source: Source, seed: int, share: float) -> JudgedSet:

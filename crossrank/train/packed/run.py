@@ -3,64 +3,73 @@
 import json
 import time
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from crossrank.train.packed.batches import Assembler, Plan, ahead, gathered, moved
+from crossrank.train.packed.batches import Assembler, ahead
+from crossrank.train.packed.checkpoint import State
 from crossrank.train.packed.encoder import Shape, UnpaddedEncoder
 from crossrank.train.packed.evaluate import Score, cosine_scores, model_scores, ndcg_at_10
 from crossrank.train.packed.inputs import PackedInputs, read_inputs
-from crossrank.train.packed.pools import Pools, build_pools, plans
+from crossrank.train.packed.objective import losses
+from crossrank.train.packed.pools import Pools, batches, build_pools
 from crossrank.train.packed.teachers import embed, read_weights
 
-# A run ends this long before its limit, with its model written and evaluated.
-_RESERVE = 45.0
+# Steps end this long before the time limit, two minutes or a fifth of it: the model is then evaluated and written.
+_RESERVE, _RESERVED_SHARE = 120.0, 0.2
 _CHECKPOINT_EVERY = 30.0
 # The last part of a run reads pairs at full length; in it, the weights of every so many steps are averaged.
 _FULL_LENGTH_FROM, _AVERAGE_FROM, _AVERAGE_EVERY = 0.82, 0.88, 10
 _TEACHER_LENGTH = 256
+_TOKENS_TO_EMBED = {"cuda": 262144, "cpu": 8192}
 _QUICK_QUERIES = 120
-_RELEVANCE_SHARE = 0.05
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Run:
-    """A packed run and where it is.
+    """A packed run.
 
     Attributes:
         inputs, recipe: what is learnt, and how.
         out: where the log, the checkpoint and the result go.
-        device: what it runs on.
+        device, dtype: where and in what the work is done.
         began: when this process began, by `time.monotonic`.
-        before: seconds of training before it, in processes that were stopped.
     """
 
     inputs: PackedInputs
     recipe: dict[str, Any]
     out: Path
     device: torch.device
-    began: float = field(default_factory=time.monotonic)
-    before: float = 0.0
-    step: int = 0
-    averaged: int = 0
+    dtype: torch.dtype
+    began: float
 
-    def log(self, kind: str, **facts: Any) -> None:
-        """One line, for people on standard output and for programs in log.jsonl."""
-        line = json.dumps({"at": round(time.monotonic() - self.began, 1), "event": kind, **facts})
+    @property
+    def assembler(self) -> Assembler:
+        """A new one: the texts' tokens on the device."""
+        return Assembler(self.inputs, self.device)
+
+    def log(self, event: str, **facts: Any) -> None:
+        """One line, on standard output and in log.jsonl."""
+        line = json.dumps({"at": round(time.monotonic() - self.began, 1), "event": event, **facts})
         print(line, flush=True)
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
+    def evaluate(self, name: str, score: Score, most: int | None = None) -> None:
+        """Logs each set's mean nDCG@10: the model's and then its exits', or one for each teacher."""
+        found = {part.name: ndcg_at_10(part, score, most).mean(1).round(4).tolist() for part in self.inputs.tune}
+        mean = np.mean(list(found.values()), axis=0).round(4).tolist() if found else []
+        self.log("evaluated", model=name, queries=most, ndcg_at_10=found, mean=mean)
+
 
 def run(
-    inputs_path: Path,
+    inputs: Path,
     base: Path,
     teachers: list[Path],
     out: Path,
@@ -68,51 +77,55 @@ def run(
     time_limit: float,
     max_steps: int | None = None,
     compiled: bool = True,
-) -> UnpaddedEncoder:
-    """Trains on packed inputs and writes weights by transformers' names; resumes where a run in `out` stopped.
+) -> None:
+    """Trains on packed inputs and writes weights by transformers' names; resumes what was stopped in `out`.
 
     Args:
-        inputs_path: of `write_inputs`.
+        inputs: the file that `crossrank.train.packed.inputs.write_inputs` wrote.
         base: model directory with config.json and model.safetensors, from whose weights training starts.
         teachers: bi-encoders' directories; their cosines, fused, are what is learnt beside the judgements.
-        out: a directory, made if missing.
-        time_limit: seconds from now; the model is written before them.
-        max_steps: ends earlier, and makes the schedule a function of steps alone.
+        out: a directory, made if missing: model.safetensors and exits.safetensors in fp16, and log.jsonl.
+        time_limit: seconds from now; steps end two minutes, or a fifth of it, before.
+        max_steps: steps of the whole run; the schedule is then a function of steps alone.
         compiled: whether layers are compiled on a GPU.
+
+    Raises:
+        ValueError: the base is not BERT, or there is neither a teacher nor a pool of an earlier start.
     """
     out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.set_float32_matmul_precision("high")
-    this = Run(read_inputs(inputs_path), {}, out, device)
-    this.recipe = tomllib.loads(this.inputs.recipe)
-    assembler = Assembler(this.inputs, device)
-    this.log("read", texts=len(this.inputs.lengths), tokens=len(this.inputs.tokens), device=str(device))
-    pools, cosines = _pools(this, assembler, teachers)
-    packed = this.recipe["packed"]
-    config = json.loads((base / "config.json").read_text())
-    model = UnpaddedEncoder(Shape.of(config), read_weights(base), tuple(packed.get("exits", ()))).to(device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    budget = packed["tokens_per_batch"]
-    score = model_scores(model, assembler, this.inputs.lengths, this.recipe["max_length"], budget, dtype)
-    if cosines:
-        _evaluate(this, "teachers", cosine_scores(cosines), None)
-    del cosines
-    _evaluate(this, "base", score, _QUICK_QUERIES)
-    _train(this, model, pools, assembler, score, dtype, this.began + time_limit, max_steps, compiled)
-    _evaluate(this, "result", score, None)
+    began = time.monotonic()
+    packed = read_inputs(inputs)
+    this = Run(packed, tomllib.loads(packed.recipe), out, device, dtype, began)
+    this.log("read", texts=len(packed.lengths), tokens=len(packed.tokens), device=str(device))
+    assembler = this.assembler
+    pools = _pools(this, assembler, teachers)
+    settings = this.recipe["packed"]
+    shape = Shape.of(json.loads((base / "config.json").read_text()))
+    model = UnpaddedEncoder(shape, read_weights(base), tuple(settings.get("exits", ()))).to(device)
+    score = model_scores(
+        model, assembler, packed.lengths, this.recipe["max_length"], settings["tokens_per_batch"], dtype
+    )
+    reserve = min(_RESERVE, _RESERVED_SHARE * time_limit)
+    _train(this, model, pools, assembler, score, began + time_limit - reserve, max_steps, compiled)
+    this.evaluate("result", score)
     _write(model, out)
-    return model
+    this.log("written")
 
 
-def _pools(this: Run, assembler: Assembler, teachers: list[Path]) -> tuple[Pools, list[Tensor]]:
+def _pools(this: Run, assembler: Assembler, teachers: list[Path]) -> Pools:
     kept = this.out / "pools.safetensors"
     if kept.is_file():
-        return Pools.read(kept), []
-    budget = 262144 if this.device.type == "cuda" else 8192
-    vectors = []
+        return Pools.read(kept)
+    if not teachers:
+        raise ValueError("name a teacher: a bi-encoder's directory")
+    budget = _TOKENS_TO_EMBED[this.device.type]
+    vectors: list[Tensor] = []
     for teacher in teachers:
+        this.log("embed", teacher=teacher.name)
         vectors.append(embed(teacher, assembler, this.inputs.lengths, _TEACHER_LENGTH, this.device, budget))
-        this.log("embedded", teacher=teacher.name)
+    this.evaluate("teachers", cosine_scores(vectors))
     pools = build_pools(
         this.inputs,
         vectors,
@@ -121,22 +134,7 @@ def _pools(this: Run, assembler: Assembler, teachers: list[Path]) -> tuple[Pools
         log=lambda line: this.log("pool", source=line),
     )
     pools.write(kept)
-    this.log("pools", queries=len(pools.query), places=pools.documents.shape[1])
-    return pools, vectors
-
-
-def _evaluate(this: Run, who: str, score: Score, most: int | None) -> float:
-    """Logs each set's mean nDCG@10 by system; returns the mean of the first system over the sets."""
-    found = {part.name: ndcg_at_10(part, score, most).mean(1) for part in this.inputs.tune}
-    this.log(
-        "evaluated",
-        model=who,
-        step=this.step,
-        queries=most,
-        ndcg_at_10={name: [round(float(value), 4) for value in values] for name, values in found.items()},
-        mean=[round(float(value), 4) for value in np.mean(list(found.values()), axis=0)] if found else [],
-    )
-    return float(np.mean([values[0] for values in found.values()])) if found else 0.0
+    return pools
 
 
 def _train(
@@ -145,162 +143,90 @@ def _train(
     pools: Pools,
     assembler: Assembler,
     score: Score,
-    dtype: torch.dtype,
     ends: float,
     max_steps: int | None,
     compiled: bool,
 ) -> None:
     settings, packed = this.recipe["training"], this.recipe["packed"]
-    on_gpu = this.device.type == "cuda"
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": settings.get("weight_decay", 0.01)},
-            {"params": [p for p in model.parameters() if p.dim() <= 1], "weight_decay": 0.0},
-        ],
-        lr=settings["learning_rate"],
-        betas=(0.9, 0.98),
-        fused=on_gpu,
-    )
-    average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    _resume(this, model, optimizer, average)
-    began = time.monotonic()
-    available = ends - _RESERVE - began + this.before
+    rate, warmup = settings["learning_rate"], settings.get("warmup_ratio", 0.0)
+    optimizer = _optimizer(model, rate, settings.get("weight_decay", 0.01))
+    state = State(model, optimizer, {name: tensor.clone() for name, tensor in model.state_dict().items()})
+    kept = this.out / "checkpoint.safetensors"
+    if kept.is_file():
+        state.read(kept)
+        this.log("resumed", step=state.step)
+    started, before = time.monotonic(), state.seconds
 
-    def progress(step: int) -> float:
-        by_steps = step / max_steps if max_steps else 0.0
-        return by_steps if max_steps else min((this.before + time.monotonic() - began) / max(available, 1e-9), 1.0)
+    def share(step: int) -> float:
+        if max_steps:
+            return step / max_steps
+        return (before + time.monotonic() - started) / max(before + ends - started, 1e-9)
 
-    def longest(number: int) -> int:
-        full = progress(number) >= _FULL_LENGTH_FROM
-        return int(this.recipe["max_length"] if full else this.recipe["training_max_length"])
+    def longest(step: int) -> int:
+        full = share(step) >= _FULL_LENGTH_FROM
+        return int(this.recipe["max_length" if full else "training_max_length"])
 
-    if compiled and on_gpu:
+    if compiled and this.device.type == "cuda":
         model.compile_layers(lambda function: torch.compile(function, dynamic=False))
-    batches = ahead(
-        plans(
-            pools,
-            this.inputs.lengths,
-            seed=this.recipe.get("seed", 42),
-            first=this.step,
-            size=packed["list_size"],
-            longest=longest,
-            budget=packed["tokens_per_batch"],
-        )
+    reported = saved = time.monotonic()
+    pairs, seen = 0, []
+    drawn = batches(
+        pools,
+        this.inputs.lengths,
+        seed=this.recipe.get("seed", 42),
+        first=state.step,
+        size=packed["list_size"],
+        longest=longest,
+        budget=packed["tokens_per_batch"],
     )
-    pairs, losses, reported, kept = 0, [], time.monotonic(), time.monotonic()
-    model.train()
-    for plan, targets, relevant in batches:
-        share = progress(this.step)
-        if share >= 1.0:
+    for batch in ahead(drawn):
+        done = share(state.step)
+        if done >= 1.0 or time.monotonic() >= ends:
             break
-        rate = settings["learning_rate"] * min(1.0, share / max(settings.get("warmup_ratio", 0.0), 1e-9)) * (1 - share)
         for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss, exit_loss = _losses(model, assembler.pairs(plan), plan, targets, relevant, dtype)
+            group["lr"] = rate * min(1.0, (done + 1e-4) / max(warmup, 1e-4)) * (1 - done)
+        loss, exits = losses(model, assembler, batch, this.dtype)
         optimizer.zero_grad(set_to_none=True)
-        (loss + exit_loss).backward()
+        (loss + exits).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.get("max_grad_norm", 1.0))
         optimizer.step()
-        this.step += 1
-        if share >= _AVERAGE_FROM and this.step % _AVERAGE_EVERY == 0:
-            this.averaged += 1
-            for name, tensor in model.state_dict().items():
-                average[name].lerp_(tensor, 1 / this.averaged)
-        pairs += int((plan.places >= 0).sum())
-        losses.append(torch.stack((loss.detach(), exit_loss.detach())))
+        state.step += 1
+        if done >= _AVERAGE_FROM and state.step % _AVERAGE_EVERY == 0:
+            state.include()
+        pairs += batch.pairs
+        seen.append(torch.stack((loss.detach(), exits.detach())))
         now = time.monotonic()
-        if now - reported >= (10.0 if on_gpu else 5.0) or this.step == 1:
-            mean = torch.stack(losses).mean(0).tolist()
+        if now - reported >= 10.0 or state.step == 1:
+            means = [round(value, 4) for value in torch.stack(seen).mean(0).tolist()]
+            speed = round(pairs / (now - reported))
             this.log(
-                "training",
-                step=this.step,
-                progress=round(share, 3),
-                loss=round(mean[0], 4),
-                exits=round(mean[1], 4),
-                pairs_per_second=round(pairs / (now - reported)) if this.step > 1 else None,
+                "step", step=state.step, done=round(done, 3), loss=means[0], exits=means[1], pairs_per_second=speed
             )
-            pairs, losses, reported = 0, [], time.monotonic()
-        if now - kept >= _CHECKPOINT_EVERY:
-            this.before, began = this.before + time.monotonic() - began, time.monotonic()
-            _checkpoint(this, model, optimizer, average)
-            if on_gpu:
-                model.eval()
-                _evaluate(this, "student", score, _QUICK_QUERIES)
-                model.train()
-            kept = reported = time.monotonic()
-            pairs, losses = 0, []
-    model.eval()
-    _evaluate(this, "last", score, _QUICK_QUERIES)
-    if this.averaged:
-        model.load_state_dict(average)
-    this.log("trained", steps=this.step, averaged=this.averaged)
+            pairs, seen, reported = 0, [], now
+        if now - saved >= _CHECKPOINT_EVERY:
+            state.seconds = before + now - started
+            state.write(kept)
+            if this.device.type == "cuda":
+                this.evaluate("student", score, _QUICK_QUERIES)
+            pairs, seen, reported = 0, [], time.monotonic()
+            saved = reported
+    state.seconds = before + time.monotonic() - started
+    state.write(kept)
+    if state.averaged:
+        model.load_state_dict(state.average)
+    this.log("trained", steps=state.step, averaged=state.averaged, seconds=round(state.seconds, 1))
 
 
-def _losses(
-    model: UnpaddedEncoder, tokens: Any, plan: Plan, targets: Any, relevant: Any, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """The list-wise loss against the targets (Cao et al. 2007) with a small share of relevance, and the exits' own."""
-    logits, early = model(tokens, dtype)
-    device = logits.device
-    places, wanted, right = (moved(part, device) for part in (plan.places, targets, relevant))
-    present = places >= 0
-    lists = gathered(logits, places)
-    shares = torch.softmax(wanted.masked_fill(~present, -torch.inf), 1)
-    loss = _divergence(shares, lists, present)
-    each = torch.nn.functional.binary_cross_entropy_with_logits(
-        torch.where(present, lists, 0.0), right.float(), reduction="none"
-    )
-    loss = loss + _RELEVANCE_SHARE * torch.where(present, each, 0.0).sum() / present.sum()
-    own = torch.softmax(lists.detach(), 1)
-    exits = sum((_divergence(own, gathered(part, places), present) for part in early), torch.zeros((), device=device))
-    return loss, exits
-
-
-def _divergence(shares: Tensor, lists: Tensor, present: Tensor) -> Tensor:
-    """Mean Kullback-Leibler divergence of the softmax of `lists` from `shares`, both [lists, size]."""
-    logarithms = torch.log_softmax(lists, 1).masked_fill(~present, 0.0)
-    return (torch.special.xlogy(shares, shares) - shares * logarithms).sum(1).mean()
-
-
-def _checkpoint(this: Run, model: UnpaddedEncoder, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]) -> None:
-    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"average/{name}": tensor for name, tensor in average.items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{number}/{name}": tensor for name, tensor in state.items()}
-    facts = {"step": str(this.step), "averaged": str(this.averaged), "seconds": str(this.before)}
-    partial = this.out / "checkpoint.partial"
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, facts)
-    partial.replace(this.out / "checkpoint.safetensors")
-
-
-def _resume(this: Run, model: UnpaddedEncoder, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]) -> None:
-    path = this.out / "checkpoint.safetensors"
-    if not path.is_file():
-        return
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        facts = file.metadata()
-    stored = load_file(path)
-    part: Callable[[str], dict[str, Tensor]] = lambda name: {  # noqa: E731
-        key.removeprefix(name): tensor for key, tensor in stored.items() if key.startswith(name)
-    }
-    model.load_state_dict(part("model/"))
-    for name, tensor in part("average/").items():
-        average[name].copy_(tensor)
-    state = optimizer.state_dict()
-    for key, tensor in part("optimizer/").items():
-        number, name = key.split("/")
-        state["state"].setdefault(int(number), {})[name] = tensor
-    optimizer.load_state_dict(state)
-    this.step, this.averaged, this.before = int(facts["step"]), int(facts["averaged"]), float(facts["seconds"])
-    this.log("resumed", step=this.step)
+def _optimizer(model: UnpaddedEncoder, rate: float, decay: float) -> torch.optim.Optimizer:
+    matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
+    others = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
+    groups = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
 
 
 def _write(model: UnpaddedEncoder, out: Path) -> None:
-    """Writes model.safetensors in fp16, and the exits beside it."""
-    state = {name: tensor.half().cpu().contiguous() for name, tensor in model.transformers_state().items()}
-    save_file(state, out / "model.safetensors", {"format": "pt"})
+    weights = {name: tensor.half().cpu().contiguous() for name, tensor in model.transformers_state().items()}
+    save_file(weights, out / "model.safetensors", {"format": "pt"})
     exits = {name: tensor.half().cpu() for name, tensor in model.exits.state_dict().items()}
     if exits:
         save_file(exits, out / "exits.safetensors", {"layers": json.dumps(model.exit_layers)})

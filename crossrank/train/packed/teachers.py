@@ -90,7 +90,10 @@ def embed(
 
     taken = np.minimum(lengths, longest - 2).astype(np.int64)
     vectors = torch.empty(
-        len(taken), config["hidden_size"], dtype=torch.float16 if device.type == "cuda" else torch.float32, device=device
+        len(taken),
+        config["hidden_size"],
+        dtype=torch.float16 if device.type == "cuda" else torch.float32,
+        device=device,
     )
     with torch.inference_mode():
         for numbers in by_length(taken, budget):
@@ -144,9 +147,7 @@ class Mpnet:
                 for part in "qkv"
             )
             attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
-            states = self._norm(
-                states + self._linear(attended, f"{at}.attention.attn.o"), f"{at}.attention.LayerNorm"
-            )
+            states = self._norm(states + self._linear(attended, f"{at}.attention.attn.o"), f"{at}.attention.LayerNorm")
             inner = F.gelu(self._linear(states, f"{at}.intermediate.dense"))
             states = self._norm(states + self._linear(inner, f"{at}.output.dense"), f"{at}.output.LayerNorm")
         return F.normalize((states.float() * present[..., None]).sum(1), dim=1)
