@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from crossrank.data.mining.code import MiningReport
     from crossrank.evaluation.compare import Evaluation
+    from crossrank.train.recipe import Recipe
     from crossrank.train.report.write import TrainingReport
 
 
@@ -54,6 +55,15 @@ def train(
         float | None,
         typer.Option(min=0, metavar="MINUTES", help="Stop after so long; the same command resumes the run."),
     ] = None,
+    prepare: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write packed inputs for `python -m crossrank.train.packed`, and train nothing."
+        ),
+    ] = None,
+    share: Annotated[
+        float, typer.Option(min=0, max=1, help="With --prepare: share of the queries, for rehearsals.")
+    ] = 1.0,
     require_better: Annotated[
         bool, typer.Option("--require-better", help="Exit with 3 unless the verdict is that the training helped.")
     ] = False,
@@ -70,6 +80,9 @@ def train(
     if recipe is None:
         raise UsageError("give a recipe, a TOML file; --explain prints what it may hold")
     loaded = load_recipe(recipe, overrides or ())
+    if prepare is not None:
+        prepare_packed(loaded, prepare, share)
+        return
     seconds = None if time_limit is None else 60 * time_limit
     with progress_bars():
         with needs("train"), Progress(logging.getLogger("crossrank.train"), "load PyTorch"):
@@ -83,6 +96,16 @@ def train(
         show_training(report)
     if require_better and not (report.verdict and report.verdict.ships):
         raise NotBetter(f"{report.directory} was written, but the training is not shown to have helped")
+
+
+def prepare_packed(recipe: "Recipe", path: Path, share: float) -> None:
+    """Write the packed inputs of a recipe."""
+    from crossrank.train.packed.inputs import write_inputs
+    from crossrank.train.packed.prepare import prepare_inputs
+
+    with progress_bars():
+        write_inputs(prepare_inputs(recipe, share), path)
+    typer.echo(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
 class NotBetter(CrossrankError):

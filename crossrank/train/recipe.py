@@ -189,7 +189,6 @@ class Packed(Table):
     tokens_per_batch: int = Field(16384, ge=256, description="tokens of one step")
     list_size: int = Field(12, ge=2, description="documents of a query that are compared in one step")
     exits: tuple[int, ...] = Field((), description="layers, counted from 1, after which a small head learns the score")
-    max_steps: int | None = Field(None, ge=1, description="steps of the run; default: as many as its time limit has")
 
 
 class Evaluation(Table):

@@ -50,7 +50,7 @@ class PackedInputs:
         special: ids of [CLS], [SEP] and [PAD].
         train: the sources to learn from.
         tune: the sets to evaluate on.
-        recipe: the recipe's own text.
+        recipe: the resolved recipe as TOML, without its data.
     """
 
     tokens: NDArray[np.uint16]

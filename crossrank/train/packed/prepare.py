@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import tomli_w
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
@@ -28,17 +29,19 @@ _TEXTS_AT_ONCE = 4096
 _CHARACTERS_A_TOKEN = 40
 
 
-def prepare_inputs(recipe: Recipe, text: str, share: float = 1.0) -> PackedInputs:
+def prepare_inputs(recipe: Recipe, share: float = 1.0) -> PackedInputs:
     """Reads, tokenises and packs everything that a recipe names.
 
     Args:
         recipe: its `data.train` names judged sets; `data.dev` and `data.regression_sets` are evaluated on.
-        text: the recipe's own TOML, which travels with the inputs.
         share: of the queries of each source, and of the documents that they do not judge; for rehearsals.
 
     Raises:
-        UsageError: a source is not a judged set, has too many documents, or the tokenizer too many tokens.
+        UsageError: the recipe has another loss, a source is not an evaluation set or has too many documents, or the
+            tokenizer has too many tokens.
     """
+    if recipe.loss.name != "list_net":
+        raise UsageError(f"loss.name: packed training learns lists, not {recipe.loss.name}; set it to list_net")
     texts = _Texts(locate_model(recipe.base), recipe.max_length)
     train = []
     for source in recipe.data.train:
@@ -52,7 +55,7 @@ def prepare_inputs(recipe: Recipe, text: str, share: float = 1.0) -> PackedInput
         judged = _read_tune(path, recipe.seed, share)
         lists = judged.candidates or BM25(judged.corpus).top(judged.queries, 50)
         tune.append(_packed(path.name, {}, judged, lists, texts))
-    return texts.packed(train, tune, text)
+    return texts.packed(train, tune, tomli_w.dumps(recipe.model_dump(mode="json", exclude={"data"}, exclude_none=True)))
 
 
 def _name(source: Source) -> str:
@@ -81,8 +84,13 @@ def _read(source: Source, seed: int, share: float) -> JudgedSet:
 
 def _read_tune(path: Path, seed: int, share: float) -> JudgedSet:
     judged = read_judged_set(path)
-    queries = random.Random(seed).sample(sorted(judged.queries), max(1, round(share * len(judged.queries))))
-    return replace(judged, queries={query_id: judged.queries[query_id] for query_id in sorted(queries)})
+    if share == 1:
+        return judged
+    queries = sorted(random.Random(seed).sample(sorted(judged.queries), max(1, round(share * len(judged.queries)))))
+    kept = {doc_id for query_id in queries for doc_id in (judged.candidates or {}).get(query_id, judged.corpus)}
+    kept |= {doc_id for query_id in queries for doc_id in judged.qrels.get(query_id, {})}
+    corpus = {doc_id: body for doc_id, body in judged.corpus.items() if doc_id in kept}
+    return replace(judged, queries={query_id: judged.queries[query_id] for query_id in queries}, corpus=corpus)
 
 
 class _Texts:

@@ -23,7 +23,7 @@ from crossrank.train.packed.teachers import embed, read_weights
 
 # Steps end this long before the time limit, two minutes or a fifth of it: the model is then evaluated and written.
 _RESERVE, _RESERVED_SHARE = 120.0, 0.2
-_CHECKPOINT_EVERY = 30.0
+_CHECKPOINT_EVERY, _REPORT_EVERY = 30.0, 10.0
 # The last part of a run reads pairs at full length; in it, the weights of every so many steps are averaged.
 _FULL_LENGTH_FROM, _AVERAGE_FROM, _AVERAGE_EVERY = 0.82, 0.88, 10
 _TEACHER_LENGTH = 256
@@ -102,8 +102,9 @@ def run(
     assembler = this.assembler
     pools = _pools(this, assembler, teachers)
     settings = this.recipe["packed"]
+    torch.manual_seed(this.recipe["seed"])  # of the exits' first weights
     shape = Shape.of(json.loads((base / "config.json").read_text()))
-    model = UnpaddedEncoder(shape, read_weights(base), tuple(settings.get("exits", ()))).to(device)
+    model = UnpaddedEncoder(shape, read_weights(base), tuple(settings["exits"])).to(device)
     score = model_scores(
         model, assembler, packed.lengths, this.recipe["max_length"], settings["tokens_per_batch"], dtype
     )
@@ -129,8 +130,8 @@ def _pools(this: Run, assembler: Assembler, teachers: list[Path]) -> Pools:
     pools = build_pools(
         this.inputs,
         vectors,
-        label_weight=this.recipe.get("distillation", {}).get("label_weight", 0.0),
-        seed=this.recipe.get("seed", 42),
+        label_weight=this.recipe["distillation"]["label_weight"],
+        seed=this.recipe["seed"],
         log=lambda line: this.log("pool", source=line),
     )
     pools.write(kept)
@@ -148,8 +149,8 @@ def _train(
     compiled: bool,
 ) -> None:
     settings, packed = this.recipe["training"], this.recipe["packed"]
-    rate, warmup = settings["learning_rate"], settings.get("warmup_ratio", 0.0)
-    optimizer = _optimizer(model, rate, settings.get("weight_decay", 0.01))
+    rate, warmup = settings["learning_rate"], settings["warmup_ratio"]
+    optimizer = _optimizer(model, rate, settings["weight_decay"])
     state = State(model, optimizer, {name: tensor.clone() for name, tensor in model.state_dict().items()})
     kept = this.out / "checkpoint.safetensors"
     if kept.is_file():
@@ -164,7 +165,8 @@ def _train(
 
     def longest(step: int) -> int:
         full = share(step) >= _FULL_LENGTH_FROM
-        return int(this.recipe["max_length" if full else "training_max_length"])
+        whole = int(this.recipe["max_length"])
+        return whole if full else int(this.recipe.get("training_max_length", whole))
 
     if compiled and this.device.type == "cuda":
         model.compile_layers(lambda function: torch.compile(function, dynamic=False))
@@ -173,7 +175,7 @@ def _train(
     drawn = batches(
         pools,
         this.inputs.lengths,
-        seed=this.recipe.get("seed", 42),
+        seed=this.recipe["seed"],
         first=state.step,
         size=packed["list_size"],
         longest=longest,
@@ -188,7 +190,7 @@ def _train(
         loss, exits = losses(model, assembler, batch, this.dtype)
         optimizer.zero_grad(set_to_none=True)
         (loss + exits).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.get("max_grad_norm", 1.0))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings["max_grad_norm"])
         optimizer.step()
         state.step += 1
         if done >= _AVERAGE_FROM and state.step % _AVERAGE_EVERY == 0:
@@ -196,7 +198,7 @@ def _train(
         pairs += batch.pairs
         seen.append(torch.stack((loss.detach(), exits.detach())))
         now = time.monotonic()
-        if now - reported >= 10.0 or state.step == 1:
+        if now - reported >= _REPORT_EVERY or state.step == 1:
             means = [round(value, 4) for value in torch.stack(seen).mean(0).tolist()]
             speed = round(pairs / (now - reported))
             this.log(
