@@ -131,7 +131,13 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
     data = recipe.data
     places = [recipe.data.dev, *data.regression_sets]
     for source in data.train:
-        places += [source.path, source.run, *source.corpora, Path(source.dataset) if source.dataset else None]
+        places += [
+            source.path,
+            source.corpus,
+            source.run,
+            *source.corpora,
+            Path(source.dataset) if source.dataset else None,
+        ]
     files = sorted(
         (str(file), file.stat().st_size, file.stat().st_mtime_ns)
         for place in places

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from crossrank.data.eval_set import JudgedSet, is_judged_set, read_judged_set
+from crossrank.data.eval_set import JudgedSet, is_judged_set, read_corpus, read_judged_set
 from crossrank.data.examples import Example, grouped, read_examples, to_examples
 from crossrank.data.files import OnBad, raise_it
 from crossrank.data.trec import ranking_from_scores, read_run
@@ -45,8 +45,8 @@ def read_source(
         found = to_examples(_dataset_records(source), source.columns, on_bad)
     elif source.path is None or not source.path.exists():
         raise UsageError(f"data.train: {source.path} does not exist; correct the path")
-    elif is_judged_set(source.path):
-        return _judged_examples(read_judged_set(source.path), source, recipe, open_bi_encoder)
+    elif source.corpus or is_judged_set(source.path):
+        return _judged_examples(read_judged_source(source, recipe.seed), source, recipe, open_bi_encoder)
     elif source.path.is_dir():
         raise UsageError(f"{source.path}: not an evaluation set; give it queries.jsonl, corpus.jsonl and qrels.tsv")
     else:
@@ -54,23 +54,37 @@ def read_source(
     return iter(found if recipe.loss.name in PAIR_LOSSES else grouped(found, on_bad))
 
 
-def _judged_examples(
-    judged: JudgedSet, source: Source, recipe: Recipe, open_bi_encoder: Callable[[str, int], BiEncoder]
-) -> Iterator[Example]:
+def read_judged_source(source: Source, seed: int) -> JudgedSet:
+    """Reads an evaluation set to learn from: `max_queries` of its queries with a relevant document, drawn by seed.
+
+    Args:
+        source: has a `path`; the documents are those of its `corpus`, if it names one, and of all its `corpora`.
+        seed: of the draw.
+    """
+    if source.path is None:
+        raise ValueError("a source without a path is not an evaluation set")
+    documents = read_corpus(source.corpus / "corpus.jsonl") if source.corpus else None
+    judged = read_judged_set(source.path, documents)
     queries = [query_id for query_id in judged.queries if judged.positives(query_id)]
     if source.max_queries and source.max_queries < len(queries):
-        queries = random.Random(recipe.seed).sample(queries, source.max_queries)
+        queries = random.Random(seed).sample(queries, source.max_queries)
     corpus = dict(judged.corpus)
     for path in source.corpora:
         # Ids are a set's own: documents of another one could bear the same.
-        corpus |= {f"{path}/{doc_id}": text for doc_id, text in read_judged_set(path).corpus.items()}
-    chosen = JudgedSet({query_id: judged.queries[query_id] for query_id in queries}, corpus, judged.qrels)
+        corpus |= {f"{path}/{doc_id}": text for doc_id, text in read_corpus(path / "corpus.jsonl").items()}
+    return JudgedSet({query_id: judged.queries[query_id] for query_id in queries}, corpus, judged.qrels)
+
+
+def _judged_examples(
+    judged: JudgedSet, source: Source, recipe: Recipe, open_bi_encoder: Callable[[str, int], BiEncoder]
+) -> Iterator[Example]:
+    queries, corpus = list(judged.queries), judged.corpus
     wanted = source.negatives or recipe.data.negatives
     if wanted.run and source.run is None:
         raise UsageError("data.train.negatives.run needs data.train.run, the TREC run to draw from")
     run = ranking_from_scores(read_run(source.run)) if source.run else None
     bi_encoder = open_bi_encoder(wanted.bi_encoder_model, recipe.learning_length) if wanted.bi_encoder else None
-    mined = mine_negatives(chosen, wanted, recipe.seed, bi_encoder=bi_encoder, run=run, score=_scorer(wanted))
+    mined = mine_negatives(judged, wanted, recipe.seed, bi_encoder=bi_encoder, run=run, score=_scorer(wanted))
     highest = max(grade for query_id in queries for grade in judged.qrels[query_id].values()) if queries else 1
     for query_id in queries:
         labels = {

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from crossrank.data.bm25 import BM25
-from crossrank.data.eval_set import JudgedSet, read_corpus, read_judged_set
+from crossrank.data.eval_set import JudgedSet, read_judged_set
 from crossrank.errors import UsageError
 from crossrank.models.location import locate_model
 from crossrank.train.packed.inputs import NO_DOCUMENT, Ints, PackedInputs, PackedSet
-from crossrank.train.recipe import Recipe, Source
+from crossrank.train.recipe import Recipe
+from crossrank.train.sources import read_judged_source
 
 _log = logging.getLogger("crossrank.train")
 
@@ -45,11 +46,13 @@ def prepare_inputs(recipe: Recipe, share: float = 1.0) -> PackedInputs:
     texts = _Texts(locate_model(recipe.base), recipe.max_length)
     train = []
     for source in recipe.data.train:
-        judged = _read(source, recipe.seed, share)
+        if source.path is None or not source.path.is_dir():
+            raise UsageError("data.train: packed inputs are made of evaluation sets; give the path of a directory")
+        judged = _shared(read_judged_source(source, recipe.seed), recipe.seed, share)
         _log.info("pack %s: %d queries, %d documents", source.path, len(judged.queries), len(judged.corpus))
         lists = BM25(judged.corpus).top(judged.queries, _DEPTH)
         facts: dict[str, object] = {"weight": source.weight, "label_weight": source.label_weight}
-        train.append(_packed(_name(source), facts, judged, lists, texts))
+        train.append(_packed(source.path.name, facts, judged, lists, texts))
     tune = []
     for path in (*([recipe.data.dev] if recipe.data.dev else []), *recipe.data.regression_sets):
         judged = _read_tune(path, recipe.seed, share)
@@ -58,28 +61,15 @@ def prepare_inputs(recipe: Recipe, share: float = 1.0) -> PackedInputs:
     return texts.packed(train, tune, tomli_w.dumps(recipe.model_dump(mode="json", exclude={"data"}, exclude_none=True)))
 
 
-def _name(source: Source) -> str:
-    return source.path.name if source.path else str(source.dataset)
-
-
-def _read(source: Source, seed: int, share: float) -> JudgedSet:
-    if source.path is None:
-        raise UsageError("packed inputs are made of judged sets; give data.train.path")
-    corpus = read_corpus(source.corpus / "corpus.jsonl") if source.corpus else None
-    judged = read_judged_set(source.path, corpus)
-    for number, path in enumerate(source.corpora):
-        judged.corpus.update(
-            {f"{number}/{doc_id}": body for doc_id, body in read_corpus(path / "corpus.jsonl").items()}
-        )
-    queries = [query_id for query_id in judged.queries if judged.positives(query_id)]
+def _shared(judged: JudgedSet, seed: int, share: float) -> JudgedSet:
+    """A share of the queries, what they judge, and as large a share of the other documents."""
+    if share == 1:
+        return judged
     draw = random.Random(seed)
-    wanted = max(1, round(share * min(source.max_queries or len(queries), len(queries))))
-    if wanted < len(queries):
-        queries = draw.sample(queries, wanted)
-    chosen = {query_id: judged.queries[query_id] for query_id in queries}
+    queries = draw.sample(sorted(judged.queries), max(1, round(share * len(judged.queries))))
     documents = {doc_id for query_id in queries for doc_id in judged.qrels[query_id]}
     kept = {doc_id: body for doc_id, body in judged.corpus.items() if doc_id in documents or draw.random() < share}
-    return JudgedSet(chosen, kept, judged.qrels)
+    return JudgedSet({query_id: judged.queries[query_id] for query_id in queries}, kept, judged.qrels)
 
 
 def _read_tune(path: Path, seed: int, share: float) -> JudgedSet:
