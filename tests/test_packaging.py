@@ -1,10 +1,13 @@
 """One import name: users' own serve.py, train.py, export/ and judgements.py, and what the distributions hold."""
 
 import ast
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -97,6 +100,25 @@ def test_nothing_imports_the_names_of_the_links() -> None:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = names_imported_by(node)
             assert not BARE & {name.split(".")[0] for name in names}, f"{file} imports {names}"
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [line for name, lines in project["optional-dependencies"].items() if name != "dev" for line in lines]
+    declared = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in (*project["dependencies"], *extras)}
+    distributions = packages_distributions()
+    imported = {
+        name.split(".")[0]
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if not isinstance(node, ast.Call)
+        for name in names_imported_by(node)
+    }
+    # pydantic documents its core as a part of itself.
+    others = imported - sys.stdlib_module_names - {"", "crossrank", "pydantic_core"}
+    assert not {
+        name for name in others if not {found.lower().replace("_", "-") for found in distributions[name]} & declared
+    }
 
 
 def test_children_never_look_for_modules_in_the_directory_of_the_user() -> None:
