@@ -96,7 +96,7 @@ def export_feedback(
     eta: float = 0.0,
     force: bool = False,
 ) -> FeedbackReport:
-    """Write rows of `query`, `document` and `label` as JSON Lines, beside `out` and then in its place.
+    """Writes rows of `query`, `document` and `label` as JSON Lines, beside `out` and then in its place.
 
     Args:
         store: The file of a server's --feedback.

@@ -58,7 +58,7 @@ class StoreReader:
 
 @contextmanager
 def open_reader(path: Path) -> Iterator[StoreReader]:
-    """Open a store to read it, as it is at this moment; a server may go on writing.
+    """Opens a store to read it, as it is at this moment; a server may go on writing.
 
     Raises:
         InvalidData: There is no such file, or it is not a store of this version, or it cannot be read.

@@ -1,4 +1,4 @@
-"""The one Scorer: tokenise, plan, run, activate. The server, the exporter and `rank --ranker` all rank with it."""
+"""Scorer: tokenises, batches, runs and activates; the server, the exporter and `rank --ranker` all rank with it."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -24,12 +24,12 @@ from crossrank.machine import usable_cores
 from crossrank.reranker import LongDocumentStrategy, RankOptions, ScoreKind, check_pairs, check_rank
 from crossrank.results import RankedDocument, order, ranked_document
 
-# On a CPU larger runs fall out of the caches, and padding loses more than company wins.
+# On a CPU larger batches fall out of the caches, and padding loses more than company wins.
 _CPU_POLICY = BatchPolicy(max_tokens=256)
 _ALONE = BatchPolicy(max_tokens=0)
 # A GPU wants many rows at once.
 _CUDA_POLICY = BatchPolicy(max_tokens=16_384, padding=0.1, batching_pays=True)
-# One feeds the GPU while the other's run is on it.
+# One feeds the GPU while the other's batch is on it.
 _CUDA_WORKERS = 2
 # The next queries are tokenised while the workers are busy with these.
 _QUERIES_AT_ONCE = 4
@@ -99,7 +99,7 @@ class Scorer:
         Args:
             ranker: its directory or Hugging Face id; by default the one that comes with crossrank.
             variant: a variant's name, file name or precision. By default the fastest that this machine runs as the
-                exporter's did; what was passed over for a slower one stands in `rejected_variants`.
+                exporter's did; why a faster one was rejected stands in `rejected_variants`.
             device: "cpu" or "cuda".
             workers: threads that run the model; as many as usable cores by default, and two for CUDA.
             score_cache: logits that are kept; 0 keeps none.

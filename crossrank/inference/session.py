@@ -64,7 +64,7 @@ class OnnxSession:
             with redirect_stdout(sys.stderr):  # what it does not find in pip's CUDA packages, it prints
                 ort.preload_dlls()
         options = ort.SessionOptions()
-        # Workers are the parallelism: a run stays on its thread, and an idle one leaves its core alone.
+        # Workers are the parallelism: a batch stays on its thread, and an idle one leaves its core alone.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

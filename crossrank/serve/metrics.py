@@ -17,7 +17,7 @@ _BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class Metrics:
-    """The metrics of one server.
+    """Counts the calls of one server, and shows the counts of its engines and of its feedback store.
 
     Args:
         models: the rankers; may still be empty.
@@ -74,13 +74,13 @@ class _Engines(Collector):
     def collect(self) -> Iterator[Metric]:
         pairs = CounterMetricFamily(
             "crossrank_pairs",
-            "Pairs: computed; of these wasted, on calls that died during the run; dropped, with their dead call, "
-            "before any run; cached.",
+            "Pairs: computed; of these wasted, on calls that died meanwhile; dropped, with their dead call, "
+            "before any batch; cached.",
             labels=("model", "outcome"),
         )
         tokens = CounterMetricFamily("crossrank_tokens", "Tokens that were computed.", labels=("model",))
-        busy = CounterMetricFamily("crossrank_busy_seconds", "Seconds of all runs together.", labels=("model",))
-        queued = GaugeMetricFamily("crossrank_queued_tokens", "Tokens that no run has taken.", labels=("model",))
+        busy = CounterMetricFamily("crossrank_busy_seconds", "Seconds of all batches together.", labels=("model",))
+        queued = GaugeMetricFamily("crossrank_queued_tokens", "Tokens that no batch has taken.", labels=("model",))
         documents = CounterMetricFamily(
             "crossrank_documents",
             "Documents whose tokens were cached, or were read, while there is a cache of them.",

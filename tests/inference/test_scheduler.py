@@ -1,3 +1,4 @@
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -242,3 +243,26 @@ def test_close_fails_what_is_queued_and_refuses_more(model: Model) -> None:
     assert running.logits.result(10).tolist() == [1]
     with pytest.raises(Unavailable):
         scheduler.submit(pairs(3))
+
+
+@pytest.mark.parametrize("policy", [BatchPolicy(0), BatchPolicy(40, 0.3), BatchPolicy(200, 0.3, True)])
+def test_calls_that_share_pairs_end_and_leave_nothing_behind(model: Model, policy: BatchPolicy) -> None:
+    """Three workers, few different pairs, and calls that are cancelled, late, or broken."""
+    draw = random.Random(0)
+    scheduler = Scheduler(model, workers=3, policy=policy, cache_size=4)
+    calls = []
+    for number in range(300):
+        tokens = [draw.choice([-1, *range(12), *range(12)]) for _ in range(draw.randint(1, 8))]
+        made = [pair for token in tokens for pair in pairs(token, length=8 + token % 5)]
+        late = time.monotonic() + draw.choice([0.0, 0.001, 30.0])
+        calls.append((tokens, scheduler.submit(made, deadline=draw.choice([None, late]))))
+        if number % 5 == 0:
+            scheduler.cancel(calls[draw.randrange(len(calls))][1])
+    for tokens, call in calls:
+        try:
+            assert call.logits.result(30).tolist() == tokens
+        except CrossrankError as error:
+            assert isinstance(error, Cancelled | DeadlineExceeded) or -1 in tokens, error
+    scheduler.close()
+    assert scheduler.queued_tokens == 0
+    assert not scheduler._pending and not scheduler._wanted
