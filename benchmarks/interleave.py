@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.stats import binom
 
-from crossrank.bench.results import Estimate
 from crossrank.errors import first_line
+from crossrank.intervals import Interval
 
 _log = logging.getLogger("crossrank.benchmarks")
 
@@ -72,7 +72,7 @@ def interleave(engines: Mapping[str, Callable[[], None]], rounds: int) -> Rounds
     return done
 
 
-def ratio(of: Sequence[float], to: Sequence[float]) -> Estimate:
+def ratio(of: Sequence[float], to: Sequence[float]) -> Interval:
     """The median over rounds of `of` over `to`, with the exact interval of its order statistics.
 
     The narrowest one that holds the median at 95%; of fewer than six rounds the whole range, at its own level.
@@ -82,6 +82,6 @@ def ratio(of: Sequence[float], to: Sequence[float]) -> Estimate:
     # The median lies left of the k-th smallest as often as fewer than k of n coins show heads.
     outer = max(int(binom.ppf(0.025, rounds, 0.5)), 1)
     level = float(1 - 2 * binom.cdf(outer - 1, rounds, 0.5))
-    return Estimate(
-        value=float(np.median(ratios)), low=float(ratios[outer - 1]), high=float(ratios[-outer]), level=level
+    return Interval(
+        mean=float(np.median(ratios)), low=float(ratios[outer - 1]), high=float(ratios[-outer]), level=level
     )

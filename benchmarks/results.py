@@ -12,8 +12,9 @@ from benchmarks.interleave import Rounds, ratio
 from crossrank.bench.load.load_metrics import Record
 from crossrank.bench.plot import BLUE, DPI, GREY, Picture, one_plot
 from crossrank.bench.report import Section
-from crossrank.bench.results import BenchResult, Estimate
+from crossrank.bench.results import BenchResult
 from crossrank.bench.tables import Table, changes_by_set, title_of
+from crossrank.intervals import Interval
 
 PEERS = ("fastembed", "flashrank", "openvino")
 
@@ -35,7 +36,7 @@ class Speed(Record):
     pairs_per_second: list[float]
     median: float
     baseline: str
-    ratio: Estimate
+    ratio: Interval
 
 
 class EngineSpeed(Speed):
@@ -118,7 +119,7 @@ def speeds_of(rounds: Rounds, pairs: int, concurrency: int = 1) -> list[Speed]:
 def section_of(result: EnginesResult | TrainingResult) -> Section:
     """The section of a result in a report."""
     alone = [speed for speed in result.speeds if speed.concurrency == 1]
-    listed = "; ".join(f"{speed.name} {speed.ratio}" for speed in alone)
+    listed = "; ".join(f"{speed.name} {speed.ratio:.2f}" for speed in alone)
     alt = f"Pairs a second relative to {alone[0].name}, with {alone[0].ratio.level:.0%} intervals: {listed}."
     picture = Picture("speed", alt, lambda path: plot_speeds(result, path))
     tables = [_speed_table(result)]
@@ -133,11 +134,11 @@ def plot_speeds(result: EnginesResult | TrainingResult, path: Path) -> None:
     """Draws each engine's ratio to the baseline, with its interval, as a PNG."""
     speeds = [speed for speed in result.speeds if speed.concurrency == 1][::-1]
     ratios = [speed.ratio for speed in speeds]
-    errors = [[ratio.value - ratio.low for ratio in ratios], [ratio.high - ratio.value for ratio in ratios]]
+    errors = [[ratio.mean - ratio.low for ratio in ratios], [ratio.high - ratio.mean for ratio in ratios]]
     axes: Axes
     figure, axes = one_plot(0.45 * len(speeds) + 1.2)
     colours = [BLUE if speed.name.startswith("crossrank") else GREY for speed in speeds]
-    axes.barh([speed.name for speed in speeds], [ratio.value for ratio in ratios], xerr=errors, color=colours)
+    axes.barh([speed.name for speed in speeds], [ratio.mean for ratio in ratios], xerr=errors, color=colours)
     axes.set_xlabel(f"pairs a second, {speeds[-1].name} = 1")
     axes.set_title(f"{result.machine.processor}, {result.machine.cores} cores")
     figure.savefig(path, dpi=DPI)
@@ -150,7 +151,7 @@ def _speed_table(result: EnginesResult | TrainingResult) -> Table:
         row = [
             speed.name,
             f"{speed.median:.0f}",
-            f"{speed.ratio}" + (f" of {speed.baseline}" if speed.baseline != first else ""),
+            f"{speed.ratio:.2f}" + (f" of {speed.baseline}" if speed.baseline != first else ""),
         ]
         if isinstance(speed, EngineSpeed):
             row.append("" if speed.kendall_tau is None else f"{speed.kendall_tau:.3f}")

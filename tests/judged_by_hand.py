@@ -6,7 +6,8 @@ import numpy as np
 
 from crossrank.data.eval_set import JudgedSet
 from crossrank.data.trec import Run, ranking_from_scores
-from crossrank.evaluation.compare import Evaluation, compare_systems
+from crossrank.evaluation.compare import SystemComparison, compare_systems
+from crossrank.evaluation.eval_set import EvalSet
 
 ATTACK = '<script>alert("1")</script> & größe 日本'
 
@@ -32,6 +33,7 @@ TUNED: Run = {
 AFTER_DOWN = (1 + 2 / np.log2(3)) / (2 + 1 / np.log2(3))
 
 
-def evaluated(judged: JudgedSet, runs: Mapping[str, Run]) -> Evaluation:
+def evaluated(judged: JudgedSet, runs: Mapping[str, Run]) -> SystemComparison:
     candidates = {query_id: list(scores) for query_id, scores in next(iter(runs.values())).items()}
-    return compare_systems(judged, {name: ranking_from_scores(run) for name, run in runs.items()}, candidates)
+    eval_set = EvalSet(judged.queries, judged.corpus, judged.qrels, candidates, "by hand")
+    return compare_systems(eval_set, {name: ranking_from_scores(run) for name, run in runs.items()})

@@ -9,7 +9,6 @@ from crossrank.bench.resampling import answered_share_change, latency_ratios
 from crossrank.bench.results import (
     BenchResult,
     CapacityResult,
-    Estimate,
     LoadTestResult,
     QualityPoint,
     QualityResult,
@@ -17,6 +16,7 @@ from crossrank.bench.results import (
 from crossrank.bench.tables import Table
 from crossrank.errors import UsageError
 from crossrank.evaluation.significance import paired_bootstrap
+from crossrank.intervals import Interval
 
 # With fewer queries an interval says little, and so does one of a lower level.
 _MIN_QUERIES, _MIN_LEVEL = 5, 0.9
@@ -42,7 +42,7 @@ class Change:
     measure: str
     before: float
     after: float
-    change: Estimate
+    change: Interval
     none: float
 
     @property
@@ -75,10 +75,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON can hold it."""
-        changes = [
-            {**asdict(change), "change": change.change.model_dump(), "beyond_noise": change.beyond_noise}
-            for change in self.changes
-        ]
+        changes = [{**asdict(change), "beyond_noise": change.beyond_noise} for change in self.changes]
         return {"changes": changes, "notes": [asdict(note) for note in self.notes]}
 
     def table(self) -> Table:
@@ -88,7 +85,7 @@ class Comparison:
                 f"{change.name}: {change.measure}",
                 f"{change.before:.4g}",
                 f"{change.after:.4g}",
-                f"{change.change}" if change.none else change.change.signed(),
+                f"{change.change:.2f}" if change.none else str(change.change),
                 "yes" if change.beyond_noise else "no",
             )
             for change in self.changes
@@ -154,15 +151,15 @@ def missing(before: Iterable[str], after: Iterable[str]) -> Iterator[Note]:
         yield Note("only_after", name, f"only after: {name}")
 
 
-def ratio_change(name: str, measure: str, before: Estimate, after: Estimate) -> Change:
+def ratio_change(name: str, measure: str, before: Interval, after: Interval) -> Change:
     """The ratio of two figures with intervals: as wide as both allow, which errs on the side of no change."""
-    change = Estimate(
-        value=after.value / before.value,
+    change = Interval(
+        mean=after.mean / before.mean,
         low=after.low / before.high,
         high=after.high / before.low,
         level=min(before.level, after.level),
     )
-    return Change(name, measure, before.value, after.value, change, 1.0)
+    return Change(name, measure, before.mean, after.mean, change, 1.0)
 
 
 def _load_changes(before: Sequence[LoadMeasurement], after: Sequence[LoadMeasurement]) -> Iterator[Change]:
@@ -193,7 +190,7 @@ def _max_rates(
             text = f"{label}: not compared, since a search did not come to its end ({limit})"
             notes.append(Note("max_rate", name, text))
         elif old and new:
-            known = (Estimate(value=r, low=r / _SEARCH_SPREAD, high=r * _SEARCH_SPREAD) for r in (old, new))
+            known = (Interval(mean=r, low=r / _SEARCH_SPREAD, high=r * _SEARCH_SPREAD) for r in (old, new))
             changes.append(ratio_change(label, "highest rate within the objective, requests/s", *known))
     return changes, notes
 
@@ -205,5 +202,5 @@ def _quality_changes(before: Sequence[QualityPoint], after: Sequence[QualityPoin
         if new is not None and new.per_query.keys() == old.per_query.keys():
             gap = paired_bootstrap(new.per_query, old.per_query)
             level = gap.level if len(new.per_query) >= _MIN_QUERIES else 0.0
-            change = Estimate(value=gap.mean, low=gap.low, high=gap.high, level=level)
+            change = Interval(mean=gap.mean, low=gap.low, high=gap.high, level=level)
             yield Change(f"{old.label}, {old.data}", "nDCG@10", old.ndcg_10, new.ndcg_10, change, 0.0)

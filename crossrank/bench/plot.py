@@ -113,7 +113,7 @@ def plot_quality(result: QualityResult, path: Path) -> None:
             axes.errorbar(
                 point.pairs_per_second,
                 point.ndcg_10,
-                yerr=[[gap.value - gap.low], [gap.high - gap.value]] if gap else None,
+                yerr=[[gap.mean - gap.low], [gap.high - gap.mean]] if gap else None,
                 fmt=_MARKERS[settings.index((point.max_length, point.long_documents)) % len(_MARKERS)],
                 color=_COLOURS[variants.index(point.variant) % len(_COLOURS)],
                 label=point.label,

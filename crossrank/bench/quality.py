@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossrank.bench.load.workload import RerankRequest
-from crossrank.bench.results import Estimate, QualityPoint, QualityResult, this_run
+from crossrank.bench.results import QualityPoint, QualityResult, this_run
 from crossrank.bench.variants import choose_variants
-from crossrank.data.trec import ranking_from_scores
 from crossrank.errors import UsageError
-from crossrank.evaluation.metrics import evaluate, mean
-from crossrank.evaluation.significance import Interval, paired_bootstrap
-from crossrank.export.reference import ReferenceSet, reference_sets
+from crossrank.evaluation.eval_set import EvalSet, read_eval_set
+from crossrank.evaluation.fidelity import MRR, NDCG, rank_quality
+from crossrank.evaluation.metrics import mean
+from crossrank.evaluation.significance import paired_bootstrap
 from crossrank.inference.manifest import Manifest, Variant
 from crossrank.inference.ranker import open_ranker
 from crossrank.inference.scorer import Scorer
@@ -26,12 +26,10 @@ from crossrank.reranker import LongDocumentStrategy, RankOptions
 
 _log = logging.getLogger("crossrank.bench")
 
-NDCG, MRR = "nDCG@10", "MRR@10"
-
 # Logits of a request's documents, in their order; float32, shape [documents].
 Score: TypeAlias = Callable[[RerankRequest], NDArray[np.float32]]
 # Measure -> query id -> value.
-_Measures: TypeAlias = dict[str, dict[str, float]]
+_Measures: TypeAlias = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,9 @@ def bench_quality(options: QualityOptions) -> QualityResult:
         raise UsageError(f"max_length {too_long[0]}: the ranker reads at most {manifest.max_length} tokens of a pair")
     if not options.model and variants[0].name != "fp32":
         raise UsageError("without fp32 among the variants there is nothing to compare with; give --model")
-    sets = reference_sets(list(options.data), options.max_queries)
+    sets = [read_eval_set(path, max_queries=options.max_queries) for path in options.data]
+    if len({each.name for each in sets}) < len(sets):
+        raise UsageError("two evaluation sets have the same name; rename one directory")
     points: list[QualityPoint] = []
     interrupted = False
     try:
@@ -100,7 +100,7 @@ def _points(
     manifest: Manifest,
     variants: Sequence[Variant],
     lengths: Sequence[int],
-    sets: Sequence[ReferenceSet],
+    sets: Sequence[EvalSet],
 ) -> Iterator[QualityPoint]:
     references: dict[str, _Measures] = {}
     if options.model:
@@ -121,7 +121,7 @@ def _points(
 
 
 def _point(
-    judged: ReferenceSet,
+    judged: EvalSet,
     variant: str,
     max_length: int,
     strategy: LongDocumentStrategy,
@@ -129,16 +129,16 @@ def _point(
     references: dict[str, _Measures],
 ) -> QualityPoint:
     """Ranks every list; the first point of a set becomes its reference."""
-    requests = [RerankRequest(entry.query, list(entry.documents.values())) for entry in judged.lists]
+    requests = [
+        RerankRequest(judged.queries[query_id], [judged.corpus[doc_id] for doc_id in ids])
+        for query_id, ids in judged.candidates.items()
+        if ids
+    ]
     score(requests[0])  # a warm-up
     started = time.perf_counter()
     scores = [score(request) for request in requests]
     seconds = time.perf_counter() - started
-    run = {
-        entry.query_id: dict(zip(entry.documents, values.tolist(), strict=True))
-        for entry, values in zip(judged.lists, scores, strict=True)
-    }
-    measured = evaluate(judged.qrels or {}, ranking_from_scores(run), [NDCG, MRR])
+    measured = rank_quality(judged, np.concatenate(scores))
     reference = references.setdefault(judged.name, measured)
     gaps = {
         measure: None if reference is measured else paired_bootstrap(measured[measure], reference[measure])
@@ -152,15 +152,11 @@ def _point(
         queries=len(measured[NDCG]),
         ndcg_10=mean(measured[NDCG]),
         mrr_10=mean(measured[MRR]),
-        ndcg_difference=_estimate(gaps[NDCG]),
-        mrr_difference=_estimate(gaps[MRR]),
+        ndcg_difference=gaps[NDCG],
+        mrr_difference=gaps[MRR],
         pairs_per_second=sum(len(request.documents) for request in requests) / seconds,
-        per_query=measured[NDCG],
+        per_query=dict(measured[NDCG]),
     )
-
-
-def _estimate(gap: Interval | None) -> Estimate | None:
-    return None if gap is None else Estimate(value=gap.mean, low=gap.low, high=gap.high, level=gap.level)
 
 
 def _pytorch(model: str, max_length: int) -> Score:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossrank.bench.load.load_metrics import LoadMeasurement
-from crossrank.bench.results import Estimate
+from crossrank.intervals import Interval
 
 _RESAMPLES = 1000
 _SLICES = 10
@@ -18,7 +18,7 @@ _MAX_WEIGHTS = 10_000_000
 _Sample = NDArray[np.float64]
 
 
-def answered_share_change(before: LoadMeasurement, after: LoadMeasurement) -> tuple[float, float, Estimate]:
+def answered_share_change(before: LoadMeasurement, after: LoadMeasurement) -> tuple[float, float, Interval]:
     """The share of requests answered in both loads, and its difference with a 95% interval; level 0 where too few."""
     shares, resampled, slices = [], [], []
     for seed, load in enumerate((before, after)):
@@ -29,11 +29,11 @@ def answered_share_change(before: LoadMeasurement, after: LoadMeasurement) -> tu
         shares.append(float(ok.mean()))
         slices.append(len(parts))
     low, high = np.percentile(resampled[1] - resampled[0], [2.5, 97.5])
-    change = Estimate(value=shares[1] - shares[0], low=float(low), high=float(high), level=_level(slices))
+    change = Interval(mean=shares[1] - shares[0], low=float(low), high=float(high), level=_level(slices))
     return shares[0], shares[1], change
 
 
-def latency_ratios(before: LoadMeasurement, after: LoadMeasurement) -> dict[str, Estimate]:
+def latency_ratios(before: LoadMeasurement, after: LoadMeasurement) -> dict[str, Interval]:
     """The ratio of each latency percentile that both loads have, with a 95% interval; level 0 where too few slices."""
     names = [name for name in before.latency_ms if name in after.latency_ms]
     if not names:
@@ -44,8 +44,8 @@ def latency_ratios(before: LoadMeasurement, after: LoadMeasurement) -> dict[str,
     low, high = np.percentile(second / first, [2.5, 97.5], axis=1)
     level = _level([len(parts) for parts in slices])
     return {
-        name: Estimate(
-            value=after.latency_ms[name] / before.latency_ms[name],
+        name: Interval(
+            mean=after.latency_ms[name] / before.latency_ms[name],
             low=float(low[number]),
             high=float(high[number]),
             level=level,

@@ -9,6 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from crossrank.bench.environment import revision, this_machine, tools
 from crossrank.bench.load.load_metrics import LoadMeasurement, Record
 from crossrank.errors import UsageError
+from crossrank.intervals import Interval
 
 # The setting of an open loop that tells it from others.
 RATE = "requests/s"
@@ -22,22 +23,6 @@ class Machine(Record):
     flags: list[str]
     cores: int
     system: str
-
-
-class Estimate(Record):
-    """A figure with the interval that holds the true one at `level`."""
-
-    value: float
-    low: float
-    high: float
-    level: float = 0.95
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
-
-    def signed(self) -> str:
-        """Formats a difference of ranking quality."""
-        return f"{self.value:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
 class BenchResult(Record):
@@ -122,8 +107,8 @@ class QualityPoint(Record):
     queries: int
     ndcg_10: float
     mrr_10: float
-    ndcg_difference: Estimate | None
-    mrr_difference: Estimate | None
+    ndcg_difference: Interval | None
+    mrr_difference: Interval | None
     pairs_per_second: float
     per_query: dict[str, float]
 

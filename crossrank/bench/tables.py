@@ -68,9 +68,9 @@ def _quality_table(result: QualityResult) -> Table:
             point.data,
             str(point.queries),
             f"{point.ndcg_10:.3f}",
-            point.ndcg_difference.signed() if point.ndcg_difference else "",
+            str(point.ndcg_difference) if point.ndcg_difference else "",
             f"{point.mrr_10:.3f}",
-            point.mrr_difference.signed() if point.mrr_difference else "",
+            str(point.mrr_difference) if point.mrr_difference else "",
             f"{point.pairs_per_second:.0f}",
         )
         for point in result.points

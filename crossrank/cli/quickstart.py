@@ -5,7 +5,6 @@ A second run picks up what exists.
 
 import json
 import logging
-import random
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
@@ -45,7 +44,7 @@ def quickstart(
     """Serve, fine-tune, export and serve again: offline, on a CPU."""
     with needs("all"), _step("import PyTorch and what goes with it"):
         import crossrank.export.pipeline  # noqa: F401
-        from crossrank.train.report.write import METRICS_FILE
+        from crossrank.evaluation.eval_result import METRICS_FILE
     out.mkdir(parents=True, exist_ok=True)
     # With --json, standard output holds one document; what each step made is in its directory.
     show: Show = (lambda table, report: None) if as_json else (lambda table, report: table(report))
@@ -77,21 +76,17 @@ def _mine(out: Path, show: Show) -> None:
 
 def _choose_dev(out: Path) -> None:
     """Held-out queries with the candidates of BM25 and of the base; no positive is added."""
-    from crossrank.data.eval_set import JudgedSet, read_judged_set, write_judged_set
-    from crossrank.evaluation.baselines import first_stage
+    from crossrank.data.eval_set import write_judged_set
+    from crossrank.evaluation.eval_set import read_eval_set
     from crossrank.models.bi_encoder import BiEncoder
     from crossrank.models.packaged import PACKAGED_BASE
 
     if (out / "dev").exists():
         _log.info(f"3/6 candidates found already: {out / 'dev'}")
         return
-    whole = read_judged_set(out / "data" / "dev")
-    chosen = random.Random(0).sample(sorted(whole.queries), min(_DEV_QUERIES, len(whole.queries)))
-    queries = {query_id: whole.queries[query_id] for query_id in chosen}
-    dev = JudgedSet(queries, whole.corpus, {query_id: whole.qrels[query_id] for query_id in chosen})
     with _step("3/6 find candidates for held-out queries"):
-        candidates = first_stage(dev, BiEncoder(PACKAGED_BASE))
-    write_judged_set(JudgedSet(dev.queries, dev.corpus, dev.qrels, candidates), out / "dev")
+        dev = read_eval_set(out / "data" / "dev", max_queries=_DEV_QUERIES, bi_encoder=BiEncoder(PACKAGED_BASE))
+    write_judged_set(dev, out / "dev")
 
 
 def _train(out: Path, show: Show) -> None:

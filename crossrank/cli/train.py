@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from crossrank.data.mining.code import MiningReport
-    from crossrank.evaluation.compare import Evaluation
+    from crossrank.evaluation.compare import SystemComparison
     from crossrank.train.recipe import Recipe
     from crossrank.train.report.write import TrainingReport
 
@@ -172,7 +172,7 @@ def show_training(report: "TrainingReport") -> None:
         ],
     )
     for measured in report.all_measured:
-        show_evaluation(measured.evaluation, measured.held_out.name)
+        show_evaluation(measured.comparison, measured.eval_set.name)
     print(f"Verdict: {report.verdict.sentence}." if report.verdict else "No verdict: nothing could be held out.")
 
 
@@ -184,9 +184,10 @@ def show_keys(keys: "Sequence[tuple[str, str, str]]", as_json: bool) -> None:
         print_table("keys of a recipe", ("key", "default", "meaning"), keys)
 
 
-def show_evaluation(evaluation: "Evaluation", name: str = "") -> None:
-    """Prints every order's measures, the first one's lead with its interval, and the verdict on it."""
+def show_evaluation(evaluation: "SystemComparison", name: str = "") -> None:
+    """Prints every system's measures, the first one's lead with its interval, and the verdict on it."""
     from crossrank.evaluation.metrics import MEASURES
+    from crossrank.evaluation.systems import label
 
     first, *others = evaluation.per_query
     title = f"{name}: " if name else ""
@@ -194,10 +195,10 @@ def show_evaluation(evaluation: "Evaluation", name: str = "") -> None:
     for system in evaluation.per_query:
         means = evaluation.means(system)
         lead = "" if system == first else str(evaluation.difference(first, system))
-        rows.append((system, *(f"{means[measure]:.3f}" for measure in MEASURES), lead))
+        rows.append((label(system), *(f"{means[measure]:.3f}" for measure in MEASURES), lead))
     print_table(
         f"{title}{evaluation.queries} queries, {evaluation.recall:.1%} of the relevant documents among the candidates",
-        ("order", *MEASURES, f"nDCG@10: {first} less this"),
+        ("system", *MEASURES, f"Δ nDCG@10 of {label(first)}"),
         rows,
     )
     show_verdicts([evaluation.verdict(other) for other in others])

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from crossrank.data.eval_set import JudgedSet
 from crossrank.data.trec import Run, ranking_from_scores
-from crossrank.evaluation.compare import Evaluation
+from crossrank.evaluation.compare import MEASURE, SystemComparison
 
-_MEASURE = "nDCG@10"
 _QUERIES = 5
 _DOCUMENTS = 5
 _RELEVANT = 3
@@ -64,7 +63,7 @@ class Changes:
 
 
 def query_changes(
-    evaluation: Evaluation,
+    comparison: SystemComparison,
     reference: str,
     judged: JudgedSet | None = None,
     tuned: Run | None = None,
@@ -76,19 +75,19 @@ def query_changes(
     Kekäläinen 2002): from 3 to 1 is more than from 40 to 20.
 
     Args:
-        evaluation: its first system is the tuned one.
-        reference: the system of `evaluation` to compare with.
+        comparison: its first system is the tuned one.
+        reference: the system of `comparison` to compare with.
         judged: texts and grades; without them queries have ids alone.
         tuned: scores of the first system; without them no documents are shown.
         untuned: scores of `reference`; without them no rank before is known.
 
     Raises:
-        ValueError: `evaluation` has no such system, or a score is NaN.
+        ValueError: `comparison` has no such system, or a score is NaN.
     """
-    if reference not in evaluation.per_query:
-        raise ValueError(f"{reference!r} was not evaluated; compare with one of {', '.join(evaluation.per_query)}.")
-    after = next(iter(evaluation.per_query.values()))[_MEASURE]
-    before = evaluation.per_query[reference][_MEASURE]
+    if reference not in comparison.per_query:
+        raise ValueError(f"{reference!r} was not evaluated; compare with one of {', '.join(comparison.per_query)}.")
+    after = next(iter(comparison.per_query.values()))[MEASURE]
+    before = comparison.per_query[reference][MEASURE]
     gains = {query_id: after[query_id] - before[query_id] for query_id in after}
     order = sorted(gains, key=lambda query_id: (-gains[query_id], query_id))
     wins = [query_id for query_id in order if gains[query_id] > 0]

@@ -1,32 +1,15 @@
 """How sure a difference between two systems is, from the queries that both were measured on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from crossrank.intervals import Interval
+
 # Resampled values held at once, so that memory stays at some tens of MB for any number of queries.
 _CHUNK_VALUES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean difference and its confidence interval at `level` (0.95: 95 %)."""
-
-    mean: float
-    low: float
-    high: float
-    level: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the difference is significant at 1 - level."""
-        return self.low > 0 or self.high < 0
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
 
 
 def paired_randomisation(
@@ -88,7 +71,7 @@ def paired_bootstrap(
             of range.
     """
     if samples < 1 or not 0 < level < 1:
-        raise ValueError(f"samples {samples} must be at least 1, and level {level} between 0 and 1.")
+        raise ValueError(f"samples {samples} must be at least 1, and level {level} between 0 and 1")
     differences = _differences(a, b)
     rng = np.random.default_rng(seed)
     count = len(differences)
@@ -105,10 +88,10 @@ def paired_bootstrap(
 
 def _differences(a: Mapping[str, float], b: Mapping[str, float]) -> npt.NDArray[np.float64]:
     if a.keys() != b.keys():
-        raise ValueError(f"{len(a.keys() ^ b.keys())} queries have a value on one side only; measure the same queries.")
+        raise ValueError(f"{len(a.keys() ^ b.keys())} queries have a value on one side only; measure the same queries")
     if not a:
-        raise ValueError("no query to compare on; measure at least one.")
+        raise ValueError("no query to compare on; measure at least one")
     differences = np.array([a[query_id] - b[query_id] for query_id in sorted(a)], dtype=np.float64)
     if not np.isfinite(differences).all():
-        raise ValueError("a value is not finite and cannot be compared.")
+        raise ValueError("a value is not finite and cannot be compared")
     return differences

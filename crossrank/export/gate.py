@@ -1,77 +1,22 @@
-"""The gate: what a variant must keep of PyTorch's ranking before it ships, in figures and with intervals."""
+"""The gate: why a variant may not ship, from its agreement with PyTorch and its budget; and what proves too little."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
+from crossrank.errors import UsageError
+from crossrank.evaluation.baselines import rank_by_bm25
+from crossrank.evaluation.eval_set import EvalSet
+from crossrank.evaluation.fidelity import NDCG
+from crossrank.evaluation.metrics import evaluate, mean
+from crossrank.inference.manifest import Agreement, Budget
+from crossrank.intervals import Interval
 
-from crossrank.data.trec import ranking_from_scores
-from crossrank.evaluation.metrics import evaluate, kendall_tau, mean, top_k_overlap
-from crossrank.evaluation.significance import paired_bootstrap
-from crossrank.export.reference import ReferenceList, ReferenceSet
-from crossrank.inference.manifest import Agreement, Budget, Difference
-
-Logits = NDArray[np.float32]
-
-
-def split(lists: Sequence[ReferenceList], logits: Logits) -> list[Logits]:
-    """The logits of each list; `logits` are those of `crossrank.export.reference.pairs_of`, shape [pairs]."""
-    return np.split(logits, np.cumsum([len(entry.documents) for entry in lists])[:-1])
+# Where BM25 alone ranks so well, any graph that matches words keeps the ranking.
+_EASY = 0.9
 
 
-def noise_to_signal(lists: Sequence[ReferenceList], reference: Logits, variant: Logits) -> float:
-    """What a graph adds to the logits beside how far these lie apart, each a variance within a list; infinite for NaN.
-
-    It says of a few lists what moves an order before the order moves, where rank correlations say little but chance.
-
-    Args:
-        lists: at least one.
-        reference: PyTorch's logits of their pairs; shape [pairs].
-        variant: the graph's.
-    """
-    if not np.isfinite(variant).all():
-        return math.inf
-    both = list(zip(split(lists, reference), split(lists, variant), strict=True))
-    signal = sum(float(np.var(before)) for before, _ in both)
-    return sum(float(np.var(after - before)) for before, after in both) / signal if signal else 0.0
-
-
-def agreement(entry: ReferenceSet, reference: Logits, variant: Logits) -> Agreement:
-    """Compares a variant's logits with PyTorch's.
-
-    Args:
-        entry: what was scored.
-        reference: PyTorch's logits of its pairs; shape [pairs].
-        variant: the variant's, finite, of the same shape.
-    """
-    errors = np.abs(reference - variant)
-    both = list(zip(split(entry.lists, reference), split(entry.lists, variant), strict=True))
-    figures = Agreement(
-        data=entry.name,
-        queries=len(both),
-        pairs=errors.size,
-        max_error=float(errors.max()),
-        mean_error=float(errors.mean()),
-        kendall_tau=float(np.mean([kendall_tau(a, b) for a, b in both])),
-        top1_agreement=float(np.mean([top_k_overlap(a, b, 1) for a, b in both])),
-        top10_overlap=float(np.mean([top_k_overlap(a, b, min(10, max(1, len(a) // 2))) for a, b in both])),
-    )
-    if entry.qrels is None:
-        return figures
-    measures = ("nDCG@10", "MRR@10")
-    before, after = (_measured(entry, logits, measures) for logits in (reference, variant))
-    return figures.model_copy(
-        update={
-            "ndcg": mean(after["nDCG@10"]),
-            "ndcg_difference": _difference(after["nDCG@10"], before["nDCG@10"]),
-            "mrr_difference": _difference(after["MRR@10"], before["MRR@10"]),
-        }
-    )
-
-
-def failure(measured: Sequence[Agreement], budget: Budget) -> str | None:
-    """Why a variant may not ship, in one clause; None where it may."""
+def reasons(measured: Sequence[Agreement], budget: Budget) -> list[str]:
+    """Why a variant may not ship, a clause each; empty where it may."""
+    found = []
     for figures in measured:
         for what, value, bound, most in (
             ("the largest error of a logit", figures.max_error, budget.max_error, True),
@@ -83,26 +28,30 @@ def failure(measured: Sequence[Agreement], budget: Budget) -> str | None:
         ):
             if value is None or bound is None:
                 continue
-            if most and not value <= bound:
-                return f"{what} on {figures.data} is {value:.4g}, more than {bound:g}"
-            if not most and not value >= bound:
-                return f"{what} on {figures.data} is {value:.4g}, less than {bound:g}"
-    return None
+            # So written that NaN fails.
+            if not (value <= bound if most else value >= bound):
+                found.append(f"{what} on {figures.data} is {value:.4g}, {'more' if most else 'less'} than {bound:g}")
+    return found
 
 
-def _measured(entry: ReferenceSet, logits: Logits, measures: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
-    assert entry.qrels is not None
-    run = {
-        listed.query_id: dict(zip(listed.documents, scores.tolist(), strict=True))
-        for listed, scores in zip(entry.lists, split(entry.lists, logits), strict=True)
-    }
-    return evaluate(entry.qrels, ranking_from_scores(run), measures)
+def refuse_easy(eval_sets: Sequence[EvalSet]) -> None:
+    """Refuses evaluation sets on whose candidates BM25 alone ranks nearly perfectly; they would hide what is lost.
+
+    Raises:
+        UsageError: BM25's own nDCG@10 on a set is above 0.9.
+    """
+    for eval_set in eval_sets:
+        if eval_set.qrels and (quality := bm25_quality(eval_set)) > _EASY:
+            raise UsageError(
+                f"{eval_set.name}: BM25 alone reaches nDCG@10 {quality:.3f} on its candidates, so they prove little; "
+                "give harder candidates, or take them with --allow-easy-eval-sets"
+            )
 
 
-def _difference(after: Mapping[str, float], before: Mapping[str, float]) -> Difference:
-    gap = paired_bootstrap(after, before)
-    return Difference(mean=gap.mean, low=gap.low, high=gap.high, level=gap.level)
+def bm25_quality(eval_set: EvalSet) -> float:
+    """BM25's own nDCG@10 on the candidates of a set, mean over queries."""
+    return mean(evaluate(eval_set.qrels, rank_by_bm25(eval_set), [NDCG])[NDCG])
 
 
-def _fall(difference: Difference | None) -> float | None:
+def _fall(difference: Interval | None) -> float | None:
     return None if difference is None else -difference.mean

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from crossrank.export.reference import standard_library_functions
+from crossrank.data.standard_library import standard_library_functions
 from crossrank.inference.manifest import Agreement, GoldenPair
 from crossrank.inference.tokenizer import PairTokenizer
 from crossrank.machine import instruction_set

@@ -28,7 +28,7 @@ def per_token_rungs(
         batches: inputs of the model, each of shape [1, tokens], for the ranges of its activations.
         path: the file to write.
         noise_to_signal: of the graph at `path`, given what it leaves in fp32; see
-            `crossrank.export.gate.noise_to_signal`.
+            `crossrank.evaluation.fidelity.noise_to_signal`.
 
     Yields:
         The matrices that the graph leaves in fp32, "layer.name".

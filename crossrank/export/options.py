@@ -24,6 +24,9 @@ class ExportOptions(BaseModel):
         (),
         description="Evaluation set to compare on; repeatable. Default: functions of Python's standard library.",
     )
+    allow_easy_eval_sets: bool = Field(
+        False, description="Take evaluation sets too on whose candidates BM25 alone has an nDCG@10 above 0.9."
+    )
     max_queries: int = Field(100, ge=1, description="Queries of each evaluation set to compare on.")
     budget: Budget = Field(default_factory=Budget, description="What a variant may lose.")
     atol: float = Field(1e-4, ge=0, description="Largest error of a logit of a variant in fp32.")

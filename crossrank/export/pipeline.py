@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from crossrank.atomic import replace_directory
 from crossrank.errors import CrossrankError
+from crossrank.export.eval_sets import read_eval_sets
+from crossrank.export.gate import refuse_easy
 from crossrank.export.golden_pairs import golden_pairs
 from crossrank.export.options import ExportOptions
 from crossrank.export.presets import convert
-from crossrank.export.reference import ReferenceList, pairs_of, reference_sets, standard_library
 from crossrank.export.source import describe, write_files
 from crossrank.export.trials import Trial, Trials
 from crossrank.export.variants import Materials, file_name, resolve
@@ -28,9 +29,6 @@ from crossrank.models.cross_encoder import activation_of, open_cross_encoder
 from crossrank.models.location import locate_model
 
 _TOOLS = ("crossrank", "torch", "transformers", "sentence-transformers", "optimum-onnx", "onnx")
-# Documents of a held-back list: enough for an order, few enough to score a graph in seconds.
-_HELD_BACK_DOCUMENTS = 24
-_FEWEST_HELD_BACK = 4
 # Pairs scored between two words of progress.
 _PYTORCH_PAIRS = 2000
 # Pairs whose activations give the ranges of a quantisation.
@@ -88,19 +86,20 @@ def export_ranker(
     options = options or ExportOptions()
     require_onnxruntime()
     progress("open the cross-encoder")
-    sets = reference_sets(options.eval_sets, options.max_queries)
+    sets, calibration = read_eval_sets(options.eval_sets, options.max_queries)
+    if not options.allow_easy_eval_sets:
+        refuse_easy(sets)
     location = locate_model(model, revision)
     commit = revision if location == Path(model) else location.name
     source = open_cross_encoder(model, revision=commit, device="cpu")
     activation = activation_of(source)
     probability = read_calibration(location)
     names = resolve(options.variants, source)
-    held_back = _held_back([entry for judged in sets for entry in judged.held_back])
     with replace_directory(out, force=force) as directory:
         # Before the tokenizer is written: predicting leaves truncation in it.
         reference = [_pytorch_logits(source, entry.name, entry.pairs, progress) for entry in sets]
-        held_back_reference = _pytorch_logits(source, "what was held back", pairs_of(held_back), progress)
-        batches = _batches(source, pairs_of(held_back))
+        calibration_reference = _pytorch_logits(source, "calibration queries", calibration.pairs, progress)
+        batches = _batches(source, calibration.pairs)
         weights_sha256 = write_files(source, directory)
         if probability is not None:
             write_calibration(probability, directory)
@@ -113,8 +112,8 @@ def export_ranker(
             manifest=manifest,
             sets=sets,
             reference=reference,
-            held_back=held_back,
-            held_back_reference=held_back_reference,
+            calibration=calibration,
+            calibration_reference=calibration_reference,
             budget=options.budget,
             atol=options.atol,
             progress=progress,
@@ -133,12 +132,6 @@ def export_ranker(
         manifest = _complete(manifest, kept, directory)
         (directory / MANIFEST_PATH).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return ExportReport(out, manifest.version, manifest.max_length, trials.done)
-
-
-def _held_back(lists: Sequence[ReferenceList]) -> list[ReferenceList]:
-    """Lists to calibrate and choose with: what the judged sets can spare, or the standard library's."""
-    chosen = lists if len(lists) >= _FEWEST_HELD_BACK else standard_library(1).held_back
-    return [entry.first(_HELD_BACK_DOCUMENTS) for entry in chosen]
 
 
 def _pytorch_logits(

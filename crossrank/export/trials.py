@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from crossrank.export.gate import agreement, failure, noise_to_signal
+from crossrank.evaluation.eval_set import EvalSet
+from crossrank.evaluation.fidelity import agreement, noise_to_signal
+from crossrank.export.gate import reasons
 from crossrank.export.golden_pairs import golden_tolerance
-from crossrank.export.reference import ReferenceList, ReferenceSet, pairs_of
 from crossrank.export.variants import EXACT, Graph, Materials, file_name, rungs
 from crossrank.inference.manifest import Budget, GoldenScore, Manifest, Variant
 from crossrank.inference.ranker import Ranker
@@ -27,7 +28,7 @@ class Trial:
     Attributes:
         variant: as the manifest would have it.
         megabytes: of its files.
-        failure: why it may not ship, in one clause.
+        failure: why it may not ship, a clause for each reason.
     """
 
     variant: Variant
@@ -44,8 +45,8 @@ class Trials:
         manifest: all of it but files and variants.
         sets: what the gate compares on.
         reference: PyTorch's logits of each set's pairs.
-        held_back: lists that calibrate and choose, but never judge.
-        held_back_reference: PyTorch's logits of their pairs.
+        calibration: queries that calibrate and choose, but never judge.
+        calibration_reference: PyTorch's logits of their pairs.
         budget: what a variant may lose.
         atol: the largest error of a logit where only the order of additions differs.
         done: every trial so far, in order.
@@ -53,10 +54,10 @@ class Trials:
 
     directory: Path
     manifest: Manifest
-    sets: Sequence[ReferenceSet]
+    sets: Sequence[EvalSet]
     reference: Sequence[Logits]
-    held_back: Sequence[ReferenceList]
-    held_back_reference: Logits
+    calibration: EvalSet
+    calibration_reference: Logits
     budget: Budget
     atol: float
     progress: Callable[[str], None]
@@ -74,10 +75,10 @@ class Trials:
             self.progress(f"{name}{rung} is refused: {trial.failure}")
 
     def noise_to_signal(self, graph: Graph) -> float:
-        """What a graph adds to PyTorch's logits, beside how far these lie apart, on what was held back."""
+        """What a graph adds to PyTorch's logits, beside how far these lie apart, on the calibration queries."""
         with self._scorer(self._draft(graph, Budget())) as scorer:
-            logits = _logits(scorer, pairs_of(self.held_back))
-        noise = noise_to_signal(self.held_back, self.held_back_reference, logits)
+            logits = _logits(scorer, self.calibration.pairs)
+        noise = noise_to_signal(self.calibration, self.calibration_reference, logits)
         kept = ", ".join(graph.kept_in_fp32)
         self.progress(f"look for sensitive matrices: noise to signal {noise:.2e} with {kept} in fp32")
         return noise
@@ -120,7 +121,7 @@ class Trials:
                     "golden_tolerance": golden_tolerance(measured, exact=name in EXACT),
                 }
             )
-        return Trial(variant, megabytes, failure(measured, budget))
+        return Trial(variant, megabytes, "; ".join(reasons(measured, budget)) or None)
 
     def _speed(self, name: str, scorer: Scorer) -> float:
         """Pairs a second over those of onnx/model.onnx, alternating with it."""

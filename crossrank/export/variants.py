@@ -52,7 +52,7 @@ class Materials:
         directory: the ranker's, with the configs and `onnx/model.onnx`.
         batches: tokenised pairs, each of shape [1, tokens], for ranges of activations.
         noise_to_signal: of a graph, on pairs that are not those of the gate; see
-            `crossrank.export.gate.noise_to_signal`.
+            `crossrank.evaluation.fidelity.noise_to_signal`.
         per_channel: whether the presets give each output channel of a weight its own scale.
         activation_ranges: how the static presets fix their ranges.
     """

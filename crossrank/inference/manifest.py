@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crossrank.errors import InvalidRanker
+from crossrank.intervals import Interval
 
 MANIFEST_PATH = "onnx/manifest.json"
 
@@ -43,18 +44,6 @@ class Budget(_Strict):
     )
 
 
-class Difference(_Strict):
-    """A mean difference to PyTorch over queries, with its paired bootstrap interval."""
-
-    mean: float
-    low: float
-    high: float
-    level: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
-
-
 class Agreement(_Strict):
     """How near a variant came to PyTorch in fp32, on logits of real pairs."""
 
@@ -67,8 +56,8 @@ class Agreement(_Strict):
     top1_agreement: float
     top10_overlap: float
     ndcg: float | None = Field(None, description="the variant's nDCG@10; None: no judgements")
-    ndcg_difference: Difference | None = None
-    mrr_difference: Difference | None = None
+    ndcg_difference: Interval | None = Field(None, description="mean over queries of the variant's less PyTorch's")
+    mrr_difference: Interval | None = None
 
 
 class GoldenScore(_Strict):

@@ -9,7 +9,8 @@ from crossrank.data.bm25 import BM25
 from crossrank.data.eval_set import JudgedSet
 from crossrank.data.near_duplicates import NearDuplicates
 from crossrank.data.trec import Ranking
-from crossrank.evaluation.baselines import Predict, nearest
+from crossrank.evaluation.baselines import Predict
+from crossrank.evaluation.first_stage import retrieve_by_cosine
 from crossrank.models.bi_encoder import BiEncoder
 from crossrank.progress import Progress
 from crossrank.train.recipe import Negatives
@@ -52,7 +53,7 @@ def mine_negatives(
     if wanted.bm25:
         lists.append((BM25(judged.corpus).top(judged.queries, depth), wanted.bm25))
     if bi_encoder:
-        lists.append((nearest(judged, bi_encoder, depth), wanted.bi_encoder))
+        lists.append((retrieve_by_cosine(judged, bi_encoder, depth), wanted.bi_encoder))
     if wanted.run:
         lists.append((run or {}, wanted.run))
     everything = list(judged.corpus)

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from crossrank.data.near_duplicates import NearDuplicates
 from crossrank.errors import UsageError
-from crossrank.evaluation.held_out import HeldOut
+from crossrank.evaluation.eval_set import EvalSet
 from crossrank.progress import Progress
 from crossrank.train.collect import Collected
 
@@ -31,7 +31,7 @@ class Overlap:
     leaks: list[str] = field(default_factory=list)
 
 
-def find_leaks(collected: Collected, sets: Sequence[HeldOut], *, but: frozenset[str] = frozenset()) -> dict[str, str]:
+def find_leaks(collected: Collected, sets: Sequence[EvalSet], *, but: frozenset[str] = frozenset()) -> dict[str, str]:
     """Finds the training queries that are, or nearly are, queries of held-out sets.
 
     Args:
@@ -42,7 +42,7 @@ def find_leaks(collected: Collected, sets: Sequence[HeldOut], *, but: frozenset[
     Returns:
         A training query -> the held-out query that it is near to.
     """
-    index = NearDuplicates(query for held in sets for query in held.judged.queries.values())
+    index = NearDuplicates(query for held in sets for query in held.queries.values())
     leaks: dict[str, str] = {}
 
     @lru_cache(4096)
@@ -59,7 +59,7 @@ def find_leaks(collected: Collected, sets: Sequence[HeldOut], *, but: frozenset[
 
 
 def count_overlap(
-    collected: Collected, sets: Sequence[HeldOut], leaks: Mapping[str, str], cut_out: frozenset[str]
+    collected: Collected, sets: Sequence[EvalSet], leaks: Mapping[str, str], cut_out: frozenset[str]
 ) -> Overlap:
     """Counts leaks, and answers that are held out.
 
@@ -70,10 +70,7 @@ def count_overlap(
         cut_out: queries of the training data that are held out themselves.
     """
     answers = NearDuplicates(
-        held.judged.corpus[doc_id]
-        for held in sets
-        for query_id in held.judged.queries
-        for doc_id in held.judged.positives(query_id)
+        held.corpus[doc_id] for held in sets for query_id in held.queries for doc_id in held.positives(query_id)
     )
     overlap = Overlap(leaks=[f"{query[:80]!r} is held out as {near[:80]!r}" for query, near in leaks.items()])
     del overlap.leaks[_QUOTED:]

@@ -1,5 +1,6 @@
 """Training, step by step: collect, split, materialise, rank the baselines, fit, evaluate, judge, write."""
 
+import json
 import logging
 from dataclasses import asdict
 from functools import lru_cache, partial
@@ -9,16 +10,20 @@ from typing import Any
 import numpy as np
 
 from crossrank.atomic import replace_directory
-from crossrank.data.trec import ranking_from_scores
+from crossrank.data.files import write_json
+from crossrank.data.trec import Run, ranking_from_scores
 from crossrank.errors import UsageError
-from crossrank.evaluation.baselines import score_candidates
+from crossrank.evaluation import systems
+from crossrank.evaluation.baselines import Baselines, Predict, rank_baselines, score_candidates
 from crossrank.evaluation.compare import MEASURE
-from crossrank.evaluation.held_out import HeldOut, Measured, measure
+from crossrank.evaluation.eval_result import EvalResult, evaluate_run
+from crossrank.evaluation.eval_set import EvalSet
 from crossrank.evaluation.metrics import evaluate, mean
 from crossrank.evaluation.verdict import judge
 from crossrank.inference.calibration import Calibration
 from crossrank.models.bi_encoder import BiEncoder
 from crossrank.models.cross_encoder import predict
+from crossrank.models.location import is_bi_encoder
 from crossrank.progress import Progress
 from crossrank.train.calibration import fit_calibration
 from crossrank.train.collect import collect
@@ -32,7 +37,7 @@ from crossrank.train.report.model_card import describe
 from crossrank.train.report.write import TrainingReport, write_result
 from crossrank.train.run_directory import RunDirectory, open_run, run_of
 from crossrank.train.split import split_examples
-from crossrank.train.teacher import open_teacher
+from crossrank.train.teacher import Teacher, open_teacher
 
 LOG = logging.getLogger("crossrank.train")
 
@@ -81,7 +86,8 @@ def _run(recipe: Recipe, out: Path, run: RunDirectory, directory: Path, time_lim
     # Mining and a teacher may ask one bi-encoder for the vectors of the same texts.
     open_bi_encoder = lru_cache(maxsize=2)(BiEncoder)
     collected = collect(recipe, run.collected, open_bi_encoder)
-    split = split_examples(recipe, collected, run.split)
+    bi_encoder = BiEncoder(recipe.base) if is_bi_encoder(recipe.base) else None
+    split = split_examples(recipe, collected, run.split, bi_encoder)
     if split.folds and world_size() > 1:
         raise UsageError("cross-validation is for one process; name data.dev, or set evaluation.without_dev")
     teacher = open_teacher(recipe, out, open_bi_encoder)
@@ -91,22 +97,31 @@ def _run(recipe: Recipe, out: Path, run: RunDirectory, directory: Path, time_lim
     with Progress(LOG, f"open {recipe.base}"):
         model = open_base(recipe)
         describe(model, recipe)
-    for held in split.held_out:
-        with Progress(LOG, f"rank {held.name} without training"):
-            held.order_before(model, recipe, run.path / f"before-{held.name}.json", teacher)
+    scorers = _untrained(recipe, model, teacher)
+    baselines = {
+        each.name: _baselines(each, bi_encoder, scorers, run.path / f"baselines-{each.name}.json")
+        for each in split.held_out
+    }
     crossed = cross_validate(recipe, collected, split, run.folds, relabel) if split.folds else None
     barrier()
     evaluated = partial(_quality, split.dev, model) if split.dev and recipe.training.eval_steps else None
     history = fine_tune(model, examples, recipe, run, evaluate=evaluated, time_limit=time_limit)
     measured = None
     if split.dev:
-        measured = measure(split.dev, crossed or _scores(split.dev, model), folds=len(split.folds) or None)
-    regressions = [measure(held, _scores(held, model)) for held in split.regression_sets]
+        tuned = crossed or _scores(split.dev, model)
+        measured = evaluate_run(split.dev, baselines[split.dev.name], tuned, folds=len(split.folds) or None)
+    regressions = [evaluate_run(each, baselines[each.name], _scores(each, model)) for each in split.regression_sets]
     with Progress(LOG, "judge and write the model"):
         verdict = None
         if measured:
-            guards = {each.held_out.name: (each.evaluation, each.held_out.reference) for each in regressions}
-            verdict = judge(measured.evaluation, measured.held_out.reference, folds=measured.folds, guards=guards)
+            verdict = judge(
+                measured.comparison,
+                measured.baselines.reference,
+                folds=measured.folds,
+                regression_sets={
+                    each.eval_set.name: (each.comparison, each.baselines.reference) for each in regressions
+                },
+            )
         screening = {"bad_rows": collected.bad_rows, "quotes": collected.quotes, **asdict(split.overlap)}
         calibration = _calibration(recipe, measured)
         report = TrainingReport(out, examples.pairs, screening, history, measured, regressions, verdict, calibration)
@@ -114,19 +129,39 @@ def _run(recipe: Recipe, out: Path, run: RunDirectory, directory: Path, time_lim
     return report
 
 
-def _scores(held_out: HeldOut, model: Any) -> Any:
-    with Progress(LOG, f"rank {held_out.name} with the tuned model"):
-        return score_candidates(held_out.judged, held_out.candidates, partial(predict, model))
+def _untrained(recipe: Recipe, model: Any, teacher: Teacher | None) -> dict[str, Predict]:
+    """What scores pairs before training, by system; a bi-encoder's fresh head says nothing yet."""
+    scorers: dict[str, Predict] = {}
+    if not is_bi_encoder(recipe.base):
+        scorers[systems.BASE_CUT if recipe.num_hidden_layers else systems.BASE] = partial(predict, model)
+    if teacher:
+        scorers[systems.TEACHER] = teacher.scores
+    return scorers
 
 
-def _quality(held_out: HeldOut, model: Any) -> float:
+def _baselines(eval_set: EvalSet, bi_encoder: BiEncoder | None, scorers: dict[str, Predict], path: Path) -> Baselines:
+    """The rankings before training; what a file keeps of them is not done again."""
+    if path.is_file():
+        return Baselines(**json.loads(path.read_text(encoding="utf-8")))
+    with Progress(LOG, f"rank {eval_set.name} without training"):
+        found = rank_baselines(eval_set, bi_encoder, scorers)
+    write_json(path, asdict(found))
+    return found
+
+
+def _scores(eval_set: EvalSet, model: Any) -> Run:
+    with Progress(LOG, f"rank {eval_set.name} with the tuned model"):
+        return score_candidates(eval_set, partial(predict, model))
+
+
+def _quality(eval_set: EvalSet, model: Any) -> float:
     model.eval()
-    scores = score_candidates(held_out.judged, held_out.candidates, partial(predict, model))
+    scores = score_candidates(eval_set, partial(predict, model))
     model.train()
-    return mean(evaluate(held_out.judged.qrels, ranking_from_scores(scores), [MEASURE])[MEASURE])
+    return mean(evaluate(eval_set.qrels, ranking_from_scores(scores), [MEASURE])[MEASURE])
 
 
-def _calibration(recipe: Recipe, measured: Measured | None) -> Calibration | None:
+def _calibration(recipe: Recipe, measured: EvalResult | None) -> Calibration | None:
     method = recipe.calibration.method
     if method == "none" or measured is None:
         return None

@@ -22,7 +22,8 @@ from crossrank.data.examples import grouped
 from crossrank.data.files import write_json
 from crossrank.data.near_duplicates import NearDuplicates
 from crossrank.errors import UsageError
-from crossrank.evaluation.held_out import HeldOut, from_examples, open_held_out
+from crossrank.evaluation.eval_set import EvalSet, eval_set_of, read_eval_set
+from crossrank.models.bi_encoder import BiEncoder
 from crossrank.progress import Progress
 from crossrank.train.collect import Collected
 from crossrank.train.overlap import Overlap, count_overlap, find_leaks, report_overlap
@@ -51,14 +52,14 @@ class Split:
     """
 
     strategy: ValidationStrategy
-    dev: HeldOut | None
-    regression_sets: list[HeldOut]
+    dev: EvalSet | None
+    regression_sets: list[EvalSet]
     withheld: frozenset[str]
     folds: list[list[str]]
     overlap: Overlap
 
     @property
-    def held_out(self) -> list[HeldOut]:
+    def held_out(self) -> list[EvalSet]:
         """All sets, the verdict's first."""
         return [*([self.dev] if self.dev else []), *self.regression_sets]
 
@@ -83,13 +84,14 @@ def choose_validation(recipe: Recipe, queries: Iterable[str]) -> ValidationStrat
     return "cross_validation"
 
 
-def split_examples(recipe: Recipe, collected: Collected, path: Path) -> Split:
+def split_examples(recipe: Recipe, collected: Collected, path: Path, bi_encoder: BiEncoder | None = None) -> Split:
     """Divides stored examples into what is learnt and what is held out; what a file keeps of that is not done again.
 
     Args:
         recipe: names the sets, the shares and the seed.
         collected: the examples.
-        path: a JSON file.
+        path: a JSON file; candidates that were searched lie beside it.
+        bi_encoder: the second source of candidates, for sets without any.
 
     Raises:
         UsageError: a set cannot be used, no example is left, or there are leaks and the recipe refuses them.
@@ -98,16 +100,25 @@ def split_examples(recipe: Recipe, collected: Collected, path: Path) -> Split:
     strategy = choose_validation(recipe, collected.queries())
     most = recipe.evaluation.max_queries
     with Progress(LOG, "read what is held out"):
-        regression_sets = [open_held_out(each, most, recipe.seed) for each in recipe.data.regression_sets]
-        dev = open_held_out(recipe.data.dev, most, recipe.seed) if recipe.data.dev else None
-    named = [*([dev] if dev else []), *regression_sets]
+        wanted = [*([recipe.data.dev] if recipe.data.dev else []), *recipe.data.regression_sets]
+        named = [
+            read_eval_set(
+                each,
+                max_queries=most,
+                seed=recipe.seed,
+                bi_encoder=bi_encoder,
+                kept=path.with_name(f"candidates-{number}.json"),
+            )
+            for number, each in enumerate(wanted)
+        ]
+    dev, regression_sets = (named[0], named[1:]) if recipe.data.dev else (None, named)
     kept = _Kept.read(path) or _Kept(find_leaks(collected, named))
     if strategy in ("hold_out", "cross_validation"):
         dev = _from_training(recipe, collected, strategy, kept)
     if len({held.name for held in (*([dev] if dev else []), *regression_sets)}) < len(regression_sets) + bool(dev):
         raise UsageError("two sets that are held out have one name, by which reports go; rename one")
     if strategy == "hold_out" and dev and not kept.cut_out:
-        kept.cut_out = list(dev.judged.queries.values())
+        kept.cut_out = list(dev.queries.values())
         kept.leaks |= find_leaks(collected, [dev], but=frozenset(kept.cut_out))
     withheld = frozenset(kept.leaks) | frozenset(kept.cut_out)
     folds = []
@@ -150,7 +161,7 @@ class _Kept:
         write_json(path, asdict(self))
 
 
-def _from_training(recipe: Recipe, collected: Collected, strategy: ValidationStrategy, kept: _Kept) -> HeldOut | None:
+def _from_training(recipe: Recipe, collected: Collected, strategy: ValidationStrategy, kept: _Kept) -> EvalSet | None:
     """A set out of the training data: of a fifth of the queries, or of all that are cross-validated."""
     most = recipe.evaluation.max_queries
     queries = (query for query in collected.queries() if query not in kept.leaks)
@@ -163,7 +174,8 @@ def _from_training(recipe: Recipe, collected: Collected, strategy: ValidationStr
         if (example.query not in kept.leaks if chosen is None else example.query in chosen)
     )
     try:
-        return from_examples(name, grouped(examples, on_bad=lambda error: None), most, recipe.seed)
+        kept_examples = grouped(examples, on_bad=lambda error: None)
+        return eval_set_of(name, kept_examples, max_queries=most, seed=recipe.seed)
     except UsageError as error:
         LOG.warning("nothing is held out: %s", error)
         return None

@@ -102,7 +102,7 @@ def test_quality_of_every_variant_and_setting(tiny: ExportReport, tmp_path: Path
     assert exact.ndcg_difference is not None
     assert exact.per_query == pytest.approx(reference.per_query, abs=1e-9)
     assert exact.mrr_difference is not None
-    assert exact.mrr_difference.value == 0
+    assert exact.mrr_difference.mean == 0
     assert any(point.per_query != pytest.approx(reference.per_query, abs=1e-6) for point in result.points[2:])
     assert (tmp_path / "before" / "quality.png").is_file()
     file = str(tmp_path / "before" / "result.json")

@@ -72,7 +72,7 @@ def test_a_faster_machine_is_no_change_and_a_faster_engine_is() -> None:
     faster = compare_speeds(engines_result(2.0, 1.0), engines_result(3.0, 0.5, {"new": [9.0] * 7}))
     [change] = faster.changes
     assert change.beyond_noise
-    assert change.change.value == pytest.approx(1.5, rel=0.02)
+    assert change.change.mean == pytest.approx(1.5, rel=0.02)
     assert [(note.code, note.name) for note in faster.notes] == [("only_after", "new")]
 
 
@@ -98,7 +98,7 @@ def test_the_benchmark_gives_its_result_as_json_and_draws_it(tiny: ExportReport,
     names = list(speeds)
     assert [speed.baseline for speed in printed.speeds] == [names[0]] * (len(names) - 2) + [names[-2]] * 2
     assert names[0] == "sentence-transformers torch, batch 32"
-    assert speeds[names[0]].ratio.value == pytest.approx(1.0)
+    assert speeds[names[0]].ratio.mean == pytest.approx(1.0)
     assert speeds["crossrank fp32"].kendall_tau == pytest.approx(1.0, abs=0.1)
     assert speeds["crossrank fp32"].top_1 == 1.0
     assert [speed.concurrency for speed in printed.speeds[-2:]] == [8, 8]

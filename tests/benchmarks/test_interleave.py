@@ -54,10 +54,10 @@ def test_ctrl_c_keeps_the_rounds_that_all_have_finished() -> None:
 
 def test_the_interval_of_a_ratio_is_exact() -> None:
     estimate = ratio([20.0, 40.0, 60.0, 80.0, 103.0], [10.0, 20.0, 30.0, 40.0, 50.0])
-    assert (estimate.value, estimate.low, estimate.high) == (2.0, 2.0, 2.06)
+    assert (estimate.mean, estimate.low, estimate.high) == (2.0, 2.0, 2.06)
     # Of seven values the smallest and the largest hold the median unless all lie on one side: 1 - 2 / 2^7.
     found = ratio([7.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0] * 7)
-    assert (found.value, found.low, found.high) == (4.0, 1.0, 7.0)
+    assert (found.mean, found.low, found.high) == (4.0, 1.0, 7.0)
     assert found.level == pytest.approx(1 - 2 / 2**7)
     # Of ten the second and the ninth: at most one of ten coins, 2 * 11 / 2^10.
     found = ratio([float(n) for n in range(1, 11)], [1.0] * 10)

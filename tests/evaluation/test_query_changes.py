@@ -3,15 +3,13 @@ from dataclasses import replace
 import pytest
 
 from crossrank.data.eval_set import JudgedSet
-from crossrank.evaluation.compare import Evaluation
+from crossrank.evaluation.compare import SystemComparison
 from crossrank.evaluation.query_changes import Move, query_changes
 from tests.judged_by_hand import AFTER_DOWN, ATTACK, JUDGED, TUNED, UNTUNED, evaluated
 
 
 def test_wins_losses_and_moves_by_hand() -> None:
-    changes = query_changes(
-        evaluated(JUDGED, {"tuned": TUNED, "base, untuned": UNTUNED}), "base, untuned", JUDGED, TUNED, UNTUNED
-    )
+    changes = query_changes(evaluated(JUDGED, {"tuned": TUNED, "base": UNTUNED}), "base", JUDGED, TUNED, UNTUNED)
     assert (changes.wins, changes.losses, changes.ties) == (1, 1, 1)
     assert changes.differences == pytest.approx({"up": 0.5, "same": 0.0, "down": AFTER_DOWN - 1}, abs=1e-4)
     assert list(changes.differences) == ["up", "same", "down"]
@@ -47,7 +45,7 @@ def test_relevant_documents_are_shown_before_those_that_jumped_further() -> None
 def test_five_wins_and_five_losses_at_most_the_biggest_first() -> None:
     gains = {f"q{number:02}": (number - 8) / 10 for number in range(17)}
     tuned, other = ({"nDCG@10": values} for values in (gains, dict.fromkeys(gains, 0.0)))
-    changes = query_changes(Evaluation(17, 1.0, {"tuned": tuned, "BM25": other}), "BM25")
+    changes = query_changes(SystemComparison(17, 1.0, {"tuned": tuned, "bm25": other}), "bm25")
     assert [change.query_id for change in changes.biggest_wins] == ["q16", "q15", "q14", "q13", "q12"]
     assert [change.query_id for change in changes.biggest_losses] == ["q00", "q01", "q02", "q03", "q04"]
     assert (changes.wins, changes.losses, changes.ties) == (8, 8, 1)

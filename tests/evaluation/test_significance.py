@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossrank.evaluation import significance
-from crossrank.evaluation.significance import Interval, paired_bootstrap
+from crossrank.evaluation.significance import paired_bootstrap
+from crossrank.intervals import Interval
 
 VALUES = st.dictionaries(st.text(max_size=3), st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=30)
 
@@ -41,8 +42,9 @@ def test_memory_is_bounded_by_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_an_interval_says() -> None:
-    assert str(Interval(0.0312, 0.0118, 0.0502, 0.95)) == "+0.031 [+0.012, +0.050]"
-    assert str(Interval(-0.1, -0.2, 0.0, 0.95)) == "-0.100 [-0.200, +0.000]"
+    assert str(Interval(0.0312, 0.0118, 0.0502, 0.95)) == "+0.0312 [+0.0118, +0.0502]"
+    assert str(Interval(-0.1, -0.2, 0.0, 0.95)) == "-0.1000 [-0.2000, +0.0000]"
+    assert f"{Interval(1.234, 1.2, 1.26, 0.98):.2f}" == "1.23 [1.20, 1.26]"
     assert Interval(0.03, 0.01, 0.05, 0.95).excludes_zero
     assert Interval(-0.03, -0.05, -0.01, 0.95).excludes_zero
     assert not Interval(0.0, 0.0, 0.0, 0.95).excludes_zero

@@ -5,19 +5,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossrank.data.eval_set import JudgedSet
-from crossrank.data.examples import Example
 from crossrank.data.near_duplicates import is_near_duplicate
-from crossrank.evaluation.compare import Evaluation
-from crossrank.evaluation.held_out import HeldOut, from_examples, hold_out, measure
+from crossrank.evaluation.baselines import Baselines
+from crossrank.evaluation.compare import SystemComparison
+from crossrank.evaluation.eval_result import evaluate_run
+from crossrank.evaluation.eval_set import EvalSet
 from crossrank.evaluation.significance import paired_randomisation
 from crossrank.evaluation.verdict import judge
 from crossrank.train.split import folds_of
 
 
-def evaluation(tuned: list[float], **others: list[float]) -> Evaluation:
+def evaluation(tuned: list[float], **others: list[float]) -> SystemComparison:
     systems = {"tuned": tuned, **others}
-    return Evaluation(
+    return SystemComparison(
         len(tuned),
         1.0,
         {
@@ -33,7 +33,7 @@ def noisy(mean: float, queries: int = 40) -> list[float]:
 
 
 def test_better() -> None:
-    verdict = judge(evaluation(noisy(0.5), untuned=[0.4] * 40, BM25=[0.45] * 40), "untuned", folds=5)
+    verdict = judge(evaluation(noisy(0.5), untuned=[0.4] * 40, bm25=[0.45] * 40), "untuned", folds=5)
     assert (verdict.outcome, verdict.ships) == ("better", True)
     assert re.fullmatch(
         r"better than untuned by 0\.[01]\d\d ± 0\.01\d nDCG@10 over 5 folds \(40 queries, p = 0\.0002\)",
@@ -42,31 +42,31 @@ def test_better() -> None:
 
 
 def test_no_evidence() -> None:
-    verdict = judge(evaluation(noisy(0.4), untuned=[0.4] * 40, BM25=[0.3] * 40), "untuned")
+    verdict = judge(evaluation(noisy(0.4), untuned=[0.4] * 40, bm25=[0.3] * 40), "untuned")
     assert (verdict.outcome, verdict.ships) == ("no evidence", False)
     assert verdict.sentence.startswith("no evidence that this training helped: do not ship (")
 
 
 def test_worse() -> None:
-    verdict = judge(evaluation(noisy(0.3), untuned=[0.4] * 40, BM25=[0.1] * 40), "untuned")
+    verdict = judge(evaluation(noisy(0.3), untuned=[0.4] * 40, bm25=[0.1] * 40), "untuned")
     assert (verdict.outcome, verdict.ships) == ("worse", False)
     assert verdict.sentence.endswith("do not ship")
 
 
 def test_better_is_not_enough_where_bm25_is_better_still_or_a_guard_fell() -> None:
-    better = evaluation(noisy(0.5), untuned=[0.4] * 40, BM25=[0.45] * 40)
-    verdict = judge(evaluation(noisy(0.5), untuned=[0.4] * 40, BM25=[0.7] * 40), "untuned")
-    assert (verdict.outcome, verdict.ships, verdict.setbacks) == ("better", False, ["BM25's order is better still"])
-    guard = evaluation(noisy(0.5), untuned=[0.6] * 40, BM25=[0.1] * 40)
-    verdict = judge(better, "untuned", guards={"legal": (guard, "untuned")})
+    better = evaluation(noisy(0.5), untuned=[0.4] * 40, bm25=[0.45] * 40)
+    verdict = judge(evaluation(noisy(0.5), untuned=[0.4] * 40, bm25=[0.7] * 40), "untuned")
+    assert (verdict.outcome, verdict.ships, verdict.regressions) == ("better", False, ["BM25 ranks better still"])
+    guard = evaluation(noisy(0.5), untuned=[0.6] * 40, bm25=[0.1] * 40)
+    verdict = judge(better, "untuned", regression_sets={"legal": (guard, "untuned")})
     assert not verdict.ships
     assert "but worse on legal by 0.10" in verdict.sentence
-    assert judge(better, "untuned", guards={"legal": (better, "untuned")}).ships
+    assert judge(better, "untuned", regression_sets={"legal": (better, "untuned")}).ships
 
 
 def test_five_queries_cannot_show_anything() -> None:
     """Exchanging the values of five queries gives 32 outcomes: no two-sided p is below 2/32."""
-    verdict = judge(evaluation([0.9] * 5, untuned=[0.1] * 5, BM25=[0.1] * 5), "untuned")
+    verdict = judge(evaluation([0.9] * 5, untuned=[0.1] * 5, bm25=[0.1] * 5), "untuned")
     assert verdict.outcome == "no evidence"
     assert verdict.p_value == pytest.approx(2 / 32)
 
@@ -99,17 +99,6 @@ def test_folds_hold_every_query_once_and_keep_near_ones_together(queries: list[s
             assert place[a] == place[b] or not is_near_duplicate(a, b)
 
 
-def test_a_set_of_examples_is_ordered_within_each_query() -> None:
-    examples = [Example("q", ("a", "b", "c"), (0.0, 1.0, 0.25)), Example("flat", ("a", "b"), (1.0, 1.0))]
-    held_out = from_examples("rows", examples)
-    (grades,) = held_out.judged.qrels.values()
-    assert [grades[doc_id] for doc_id in held_out.candidates["q0"]].count(4) == 1
-    assert sorted(grades.values()) == [0, 1, 4]
-    held_out.orders["BM25"] = held_out.candidates
-    best = {"q0": {doc_id: float(grade) for doc_id, grade in grades.items()}}
-    assert measure(held_out, best).evaluation.means("tuned")["nDCG@10"] == 1.0
-
-
 def test_probabilities_are_fitted_on_what_is_judged() -> None:
     corpus = dict.fromkeys("abc", "text")
     tuned = {"q": {"a": 3.0, "b": 2.0, "c": 1.0}}
@@ -120,17 +109,6 @@ def test_probabilities_are_fitted_on_what_is_judged() -> None:
             ([3.0, 2.0, 1.0], [1.0, 0.5, 0.0]),
         ),  # nothing is judged irrelevant: the rest is taken for it
     ):
-        held_out = HeldOut("h", JudgedSet({"q": "?"}, corpus, {"q": grades}), {"q": ["a", "b", "c"]})
-        assert measure(held_out, tuned).labelled_scores() == (*expected, ["q"] * len(expected[0]))
-
-
-def test_a_fifth_is_held_out_by_query() -> None:
-    rows = [Example(f"q{number % 500}", (f"d{number}",), (float(number < 500),)) for number in range(1000)]
-    held_out = hold_out(rows, None, seed=1)
-    assert 70 < len(held_out.judged.queries) < 130
-    assert held_out.judged.queries == hold_out(rows, None, seed=1).judged.queries
-    assert held_out.judged.queries != hold_out(rows, None, seed=2).judged.queries
-    few, other_way = (hold_out(order, 10, seed=1).judged.queries for order in (rows, rows[::-1]))
-    assert len(few) == 10
-    # Not the first ones: of several sources, each has its share.
-    assert set(few.values()) == set(other_way.values()) <= set(held_out.judged.queries.values())
+        eval_set = EvalSet({"q": "?"}, corpus, {"q": grades}, {"q": ["a", "b", "c"]}, "set")
+        result = evaluate_run(eval_set, Baselines({}, {}), tuned)
+        assert result.labelled_scores() == (*expected, ["q"] * len(expected[0]))

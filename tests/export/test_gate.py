@@ -1,20 +1,20 @@
-import numpy as np
+from pathlib import Path
+
 import pytest
 
-from crossrank.export.gate import agreement, failure, noise_to_signal, split
-from crossrank.export.reference import ReferenceList, ReferenceSet, reference_sets
-from crossrank.inference.manifest import Agreement, Budget, Difference
+from crossrank.data.eval_set import JudgedSet, write_judged_set
+from crossrank.errors import UsageError
+from crossrank.export.eval_sets import read_eval_sets
+from crossrank.export.gate import bm25_quality, reasons, refuse_easy
+from crossrank.export.options import ExportOptions
+from crossrank.export.pipeline import export_ranker
+from crossrank.inference.manifest import Agreement, Budget
+from crossrank.intervals import Interval
 from tests.conftest import HELDOUT
-
-LISTS = [
-    ReferenceList("q1", "one", {"a": "A", "b": "B", "c": "C"}),
-    ReferenceList("q2", "two", {"d": "D", "e": "E"}),
-]
-REFERENCE = np.array([3, 2, 1, 0.5, 0.1], dtype=np.float32)
 
 
 def figures(**changed: object) -> Agreement:
-    difference = Difference(mean=-0.004, low=-0.01, high=0.002, level=0.95)
+    difference = Interval(mean=-0.004, low=-0.01, high=0.002, level=0.95)
     made = Agreement(
         data="set",
         queries=100,
@@ -29,39 +29,6 @@ def figures(**changed: object) -> Agreement:
         mrr_difference=difference,
     )
     return made.model_copy(update=changed)
-
-
-def test_logits_are_split_list_by_list() -> None:
-    assert [part.tolist() for part in split(LISTS, REFERENCE)] == [[3, 2, 1], [0.5, pytest.approx(0.1)]]
-
-
-def test_the_figures_of_a_swapped_first_document() -> None:
-    variant = np.array([2, 3, 1, 0.5, 0.1], dtype=np.float32)
-    measured = agreement(ReferenceSet("set", LISTS, {"q1": {"a": 1}, "q2": {"d": 1}}, []), REFERENCE, variant)
-    assert (measured.queries, measured.pairs, measured.top1_agreement) == (2, 5, 0.5)
-    assert measured.max_error == 1
-    assert measured.kendall_tau == pytest.approx((1 / 3 + 1) / 2)
-    assert measured.ndcg_difference is not None
-    assert measured.ndcg_difference.mean == pytest.approx((1 / np.log2(3) - 1) / 2)
-    assert measured.mrr_difference is not None
-    assert measured.mrr_difference.mean == pytest.approx(-0.25)
-
-
-def test_noise_is_what_moves_documents_against_each_other() -> None:
-    swapped = np.array([2, 3, 1, 0.5, 0.1], dtype=np.float32)
-    assert noise_to_signal(LISTS, REFERENCE, swapped) == pytest.approx((2 / 3) / (2 / 3 + 0.04))
-    lifted = REFERENCE + np.array([5, 5, 5, -2, -2], dtype=np.float32)
-    assert noise_to_signal(LISTS, REFERENCE, lifted) == pytest.approx(0.0, abs=1e-9)
-
-
-def test_without_judgements_there_is_agreement_alone() -> None:
-    measured = agreement(ReferenceSet("set", LISTS, None, []), REFERENCE, REFERENCE)
-    assert (measured.ndcg, measured.ndcg_difference, measured.top1_agreement) == (None, None, 1.0)
-    assert failure([measured], Budget(max_ndcg_drop=0.0, max_mrr_drop=0.0, max_error=0.0)) is None
-
-
-def test_nan_agrees_with_nothing() -> None:
-    assert noise_to_signal(LISTS, REFERENCE, np.full(5, np.nan, dtype=np.float32)) == np.inf
 
 
 @pytest.mark.parametrize(
@@ -79,17 +46,46 @@ def test_nan_agrees_with_nothing() -> None:
     ],
 )
 def test_a_budget_names_what_was_lost(budget: Budget, changed: dict[str, object], why: str | None) -> None:
-    reason = failure([figures(), figures(**changed)], budget)
-    assert (reason or "").startswith(why or "")
-    assert (reason is None) == (why is None)
+    found = reasons([figures(), figures(**changed)], budget)
+    assert all(reason.startswith(why or "") for reason in found)
+    assert bool(found) == (why is not None)
+
+
+def test_every_reason_is_named() -> None:
+    found = reasons([figures(top1_agreement=0.9, kendall_tau=0.5)], Budget(min_kendall_tau=0.9))
+    assert [reason.split(" on ")[0] for reason in found] == ["Kendall's tau", "top-1 agreement"]
 
 
 def test_what_calibrates_never_judges() -> None:
-    (judged,) = reference_sets([HELDOUT], max_queries=8)
-    assert (len(judged.lists), len(judged.held_back)) == (8, 4)
-    assert not {entry.query_id for entry in judged.lists} & {entry.query_id for entry in judged.held_back}
-    (library,) = reference_sets([], max_queries=5)
-    assert len(library.lists) == 5
-    assert library.held_back
-    assert not {entry.query for entry in library.lists} & {entry.query for entry in library.held_back}
-    assert reference_sets([], max_queries=5) == [library]
+    (judged,), calibration = read_eval_sets([HELDOUT], max_queries=8)
+    assert (len(judged.queries), len(calibration.queries)) == (8, 4)
+    assert not set(judged.queries.values()) & set(calibration.queries.values())
+    assert not calibration.qrels
+    (library,), calibration = read_eval_sets([], max_queries=5)
+    assert (len(library.queries), library.qrels) == (5, {})
+    assert calibration.queries
+    assert not set(library.queries.values()) & set(calibration.queries.values())
+    assert read_eval_sets([], max_queries=5) == ([library], calibration)
+
+
+def easy(directory: Path) -> Path:
+    """Each query shares its one word with its one document alone, whichever candidates are found."""
+    words = ("knit", "boil", "sort", "read", "paint", "dig")
+    corpus = {f"d{word}": f"{word} it" for word in words}
+    write_judged_set(
+        JudgedSet({word: word for word in words}, corpus, {word: {f"d{word}": 1} for word in words}), directory
+    )
+    return directory
+
+
+def test_a_set_that_bm25_solves_is_refused_unless_told(tmp_path: Path) -> None:
+    sets, _ = read_eval_sets([easy(tmp_path / "easy")], max_queries=6)
+    assert bm25_quality(sets[0]) == 1.0
+    with pytest.raises(UsageError, match="--allow-easy-eval-sets"):
+        refuse_easy(sets)
+    with pytest.raises(UsageError, match="--allow-easy-eval-sets"):
+        export_ranker("nothing", tmp_path / "out", ExportOptions(eval_sets=(tmp_path / "easy",)))
+    with pytest.raises(UsageError, match="nothing at all is neither"):  # it is the model now that is looked for
+        options = ExportOptions(eval_sets=(tmp_path / "easy",), allow_easy_eval_sets=True)
+        export_ranker("nothing at all", tmp_path / "out", options)
+    assert bm25_quality(read_eval_sets([HELDOUT], max_queries=12)[0][0]) < 0.9

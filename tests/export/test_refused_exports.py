@@ -139,7 +139,7 @@ def test_an_existing_target_needs_force(untrained: Path, ranker: Path) -> None:
     ("options", "sentence"),
     [
         (ExportOptions(variants=["int9"]), "'int9' is not a variant; known are auto, fp32"),
-        (ExportOptions(eval_sets=[HELDOUT, HELDOUT]), "two judged sets have the same name"),
+        (ExportOptions(eval_sets=[HELDOUT, HELDOUT]), "two evaluation sets have the same name"),
         (ExportOptions(variants=["fp32"], opset=3, max_queries=2), "cannot be converted to ONNX"),
     ],
 )

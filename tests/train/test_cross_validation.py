@@ -49,7 +49,6 @@ def divided(directory: Path, *parts: tuple[float, list[Example]], **loss: str) -
     collected = stored(directory, recipe.loss, *parts)
     split = split_examples(recipe, collected, directory / "split.json")
     assert split.dev
-    split.dev.candidates = split.dev.judged.candidates or {}
     return recipe, collected, split
 
 

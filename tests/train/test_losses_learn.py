@@ -10,7 +10,9 @@ import pytest
 from crossrank.data.eval_set import JudgedSet, read_judged_set
 from crossrank.data.mining.code import mine_code
 from crossrank.data.trec import ranking_from_scores
-from crossrank.evaluation.baselines import first_stage, score_candidates
+from crossrank.evaluation.baselines import score_candidates
+from crossrank.evaluation.eval_set import EvalSet
+from crossrank.evaluation.first_stage import first_stage_candidates
 from crossrank.evaluation.metrics import evaluate, mean
 from crossrank.models.cross_encoder import predict
 from crossrank.models.packaged import PACKAGED_BASE
@@ -35,16 +37,16 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dev(mined: Path) -> JudgedSet:
+def dev(mined: Path) -> EvalSet:
     whole = read_judged_set(mined / "dev")
     queries = {query_id: whole.queries[query_id] for query_id in sorted(whole.queries)[:40]}
     chosen = JudgedSet(queries, whole.corpus, {query_id: whole.qrels[query_id] for query_id in queries})
-    return JudgedSet(chosen.queries, chosen.corpus, chosen.qrels, first_stage(chosen, None, depth=20))
+    return EvalSet(chosen.queries, chosen.corpus, chosen.qrels, first_stage_candidates(chosen, depth=20), "dev")
 
 
 @pytest.mark.verify
 @pytest.mark.parametrize("name", get_args(LossName))
-def test_a_short_run_raises_ndcg(name: LossName, mined: Path, dev: JudgedSet, tmp_path: Path) -> None:
+def test_a_short_run_raises_ndcg(name: LossName, mined: Path, dev: EvalSet, tmp_path: Path) -> None:
     taught = name in ("mse", "margin_mse")
     recipe = Recipe.model_validate(
         {
@@ -74,6 +76,6 @@ def test_a_short_run_raises_ndcg(name: LossName, mined: Path, dev: JudgedSet, tm
     assert after > before + 0.1
 
 
-def quality(model: Any, judged: JudgedSet) -> float:
-    scores = score_candidates(judged, judged.candidates or {}, partial(predict, model))
-    return mean(evaluate(judged.qrels, ranking_from_scores(scores), ["nDCG@10"])["nDCG@10"])
+def quality(model: Any, eval_set: EvalSet) -> float:
+    scores = score_candidates(eval_set, partial(predict, model))
+    return mean(evaluate(eval_set.qrels, ranking_from_scores(scores), ["nDCG@10"])["nDCG@10"])

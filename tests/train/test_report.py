@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from crossrank.data.eval_set import JudgedSet
-from crossrank.evaluation.compare import Evaluation
+from crossrank.evaluation.compare import SystemComparison
 from crossrank.inference.calibration import Bin
 from crossrank.train.report.page import ReportInput, report_json, write_report
 from tests.judged_by_hand import AFTER_DOWN, ATTACK, JUDGED, TUNED, UNTUNED, evaluated
@@ -21,10 +21,10 @@ def bare() -> ReportInput:
 
 
 def full() -> ReportInput:
-    evaluation = evaluated(JUDGED, {"tuned": TUNED, "base, untuned": UNTUNED})
+    evaluation = evaluated(JUDGED, {"tuned": TUNED, "base": UNTUNED})
     return ReportInput(
         name=f"recipe {ATTACK}",
-        verdict=evaluation.verdict("base, untuned"),
+        verdict=evaluation.verdict("base"),
         facts={"base": ATTACK, "pairs": "7,187"},
         losses=[(1, 0.7, 0.0), (10, 0.4, 2e-5), (20, 0.3, 1e-5)],
         quality=[(10, 0.5), (20, 0.6)],
@@ -34,7 +34,7 @@ def full() -> ReportInput:
         judged=JUDGED,
         tuned=TUNED,
         untuned=UNTUNED,
-        reference="base, untuned",
+        reference="base",
         calibration={
             "before": [Bin(predicted=0.2, observed=0.1, count=30)],
             "after": [Bin(predicted=0.2, observed=0.2, count=10)],
@@ -144,8 +144,8 @@ def test_the_page_says_what_was_won_and_lost(written: Path) -> None:
 
 
 def test_a_reference_that_was_not_evaluated_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'BM25' was not evaluated; compare with one of tuned, base, untuned"):
-        write_report(tmp_path / "report", replace(full(), reference="BM25"))
+    with pytest.raises(ValueError, match="'bm25' was not evaluated; compare with one of tuned, base"):
+        write_report(tmp_path / "report", replace(full(), reference="bm25"))
     assert not (tmp_path / "report").exists()
 
 
@@ -153,7 +153,7 @@ CASES: dict[str, ReportInput] = {
     "nothing": bare(),
     "no dev set": replace(full(), evaluation=None, judged=None, tuned=None, untuned=None, reference=None, quality=[]),
     "no scores before": replace(full(), losses=[], quality=[], calibration={}, untuned=None),
-    "no texts": replace(bare(), evaluation=full().evaluation, untuned=UNTUNED, tuned=TUNED, reference="base, untuned"),
+    "no texts": replace(bare(), evaluation=full().evaluation, untuned=UNTUNED, tuned=TUNED, reference="base"),
     "one system": replace(bare(), evaluation=evaluated(JUDGED, {"tuned": TUNED}), judged=JUDGED, tuned=TUNED),
     "one of each": replace(
         bare(),
@@ -161,9 +161,9 @@ CASES: dict[str, ReportInput] = {
         quality=[(1, 0.0)],
         lengths=np.array([5]),
         evaluation=evaluated(
-            JudgedSet({"q": "?"}, {"d": ""}, {"q": {"d": 1}}), {"tuned": {"q": {"d": 0.0}}, "BM25": {}}
+            JudgedSet({"q": "?"}, {"d": ""}, {"q": {"d": 1}}), {"tuned": {"q": {"d": 0.0}}, "bm25": {}}
         ),
-        reference="BM25",
+        reference="bm25",
         judged=JudgedSet({"q": "?"}, {"d": ""}, {"q": {"d": 1}}),
         tuned={"q": {"d": 0.0}},
         calibration={"before": [], "after": [Bin(predicted=0.5, observed=1.0, count=1)]},
@@ -211,7 +211,7 @@ def test_the_json_holds_what_the_page_shows() -> None:
     assert found["quality"] == [{"step": 10, "nDCG@10": 0.5}, {"step": 20, "nDCG@10": 0.6}]
     moved = found["changes"]["biggest_wins"][0]["documents"][0]
     assert moved == {"doc_id": "a", "grade": 1, "before": 3, "after": 1, "snippet": "first document"}
-    assert set(found["scores"]) == {"base, untuned", "tuned"}
+    assert set(found["scores"]) == {"base", "tuned"}
     assert sum(found["scores"]["tuned"]["relevant"]) == 4
     assert found["lengths"]["truncated_pairs"] == 0.25
     assert found["calibration"]["before"] == {
@@ -225,8 +225,8 @@ def test_thousands_of_queries_make_a_page_of_the_same_size(tmp_path: Path) -> No
     gains = dict(zip(ids, np.random.default_rng(0).normal(0, 0.2, len(ids)).tolist(), strict=True))
     measures = ("nDCG@10", "MRR@10", "MAP", "Recall@50")
     tuned, other = (dict.fromkeys(measures, values) for values in (gains, dict.fromkeys(ids, 0.5)))
-    evaluation = Evaluation(len(ids), 1.0, {"tuned": tuned, "BM25": other})
-    write_report(tmp_path, replace(bare(), evaluation=evaluation, reference="BM25"))
+    evaluation = SystemComparison(len(ids), 1.0, {"tuned": tuned, "bm25": other})
+    write_report(tmp_path, replace(bare(), evaluation=evaluation, reference="bm25"))
     assert (tmp_path / "report.html").stat().st_size < 200_000
 
 

@@ -81,7 +81,7 @@ def test_what_was_cut_out_is_no_leak_but_what_is_nearly_it_is(tmp_path: Path) ->
     given = recipe(path, {"without_dev": "hold_out"})
     _, split = divided(given, tmp_path)
     assert split.dev
-    held_out = set(split.dev.judged.queries.values())
+    held_out = set(split.dev.queries.values())
     twin = {**dict(zip(queries, twins, strict=True)), **dict(zip(twins, queries, strict=True))}
     assert split.withheld == held_out | {twin[query] for query in held_out}
     assert split.overlap.leaked == 2 * len(split.withheld - held_out)

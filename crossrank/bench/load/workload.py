@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 from crossrank.data.bm25 import BM25
 from crossrank.data.eval_set import is_judged_set, read_judged_set
 from crossrank.data.files import json_records
+from crossrank.data.standard_library import standard_library_functions
 from crossrank.errors import UsageError
-from crossrank.export.reference import standard_library_functions
 from crossrank.inference.hub import DEFAULT_RANKER
 
 PASSAGES = "passages"

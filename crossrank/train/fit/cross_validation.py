@@ -52,11 +52,7 @@ def cross_validate(
             run = RunDirectory(Path(scratch))
             materialise(collected, recipe.loss, run.data, withheld=split.withheld | unseen, relabel=relabel)
             fine_tune(model, open_training_set(run.data, recipe.seed), recipe, run, resumable=False)
-            candidates = {
-                query_id: ids
-                for query_id, ids in held_out.candidates.items()
-                if held_out.judged.queries[query_id] in unseen
-            }
-            done.append(score_candidates(held_out.judged, candidates, partial(predict, model)))
+            of_fold = held_out.only([query_id for query_id, query in held_out.queries.items() if query in unseen])
+            done.append(score_candidates(of_fold, partial(predict, model)))
         write_json(path, done)
     return {query_id: scores for run in done for query_id, scores in run.items()}

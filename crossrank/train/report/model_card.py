@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from crossrank.evaluation.compare import Evaluation
+from crossrank.evaluation.compare import SystemComparison
 from crossrank.evaluation.metrics import MEASURES
+from crossrank.evaluation.systems import label
 from crossrank.models.packaged import PACKAGED_BASE, PACKAGED_HUB_ID
 from crossrank.train.fit.fine_tune import History
 from crossrank.train.recipe import Recipe
@@ -28,7 +29,7 @@ def append_results(
     card: Path,
     recipe: Recipe,
     history: History,
-    evaluations: Mapping[str, Evaluation],
+    evaluations: Mapping[str, SystemComparison],
     verdict: str | None,
 ) -> None:
     """Puts the run, its evaluations by name and its verdict before the card's training details."""
@@ -38,7 +39,9 @@ def append_results(
     card.write_text(f"{before}{section}\n\n{heading}{after}", encoding="utf-8")
 
 
-def _section(recipe: Recipe, history: History, evaluations: Mapping[str, Evaluation], verdict: str | None) -> list[str]:
+def _section(
+    recipe: Recipe, history: History, evaluations: Mapping[str, SystemComparison], verdict: str | None
+) -> list[str]:
     applied = [rate for _, _, rate in history.losses]
     lines = [
         "## Training Run",
@@ -56,20 +59,20 @@ def _section(recipe: Recipe, history: History, evaluations: Mapping[str, Evaluat
         f"Verdict: {verdict}." if verdict else "It was not evaluated: nothing could be held out.",
     ]
     for name, evaluation in evaluations.items():
-        first = next(iter(evaluation.per_query))
+        first = evaluation.first
         lines += [
             "",
             f"### {name}",
             "",
             f"{evaluation.queries} held-out queries; {evaluation.recall:.1%} of the relevant documents are among the "
-            "candidates, which are the same for every order. Differences are paired, with 95% bootstrap intervals.",
+            "candidates, which are the same for every system. Differences are paired, with 95% bootstrap intervals.",
             "",
-            f"| order | {' | '.join(MEASURES)} | nDCG@10 of {first} less it |",
+            f"| system | {' | '.join(MEASURES)} | Δ nDCG@10 of {label(first)} |",
             "|---|" + "---:|" * (len(MEASURES) + 1),
         ]
         for system in evaluation.per_query:
             gap = "" if system == first else str(evaluation.difference(first, system))
-            lines.append(f"| {system} | {_cells(evaluation.means(system))} | {gap} |")
+            lines.append(f"| {label(system)} | {_cells(evaluation.means(system))} | {gap} |")
     return [*lines, "", "![nDCG@10](ndcg.png)"] if verdict else lines
 
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from crossrank.data.eval_set import JudgedSet
 from crossrank.data.files import written_beside
 from crossrank.data.trec import Run
-from crossrank.evaluation.compare import Evaluation
+from crossrank.evaluation.compare import SystemComparison
 from crossrank.evaluation.metrics import MEASURES
 from crossrank.evaluation.query_changes import Changes, query_changes
+from crossrank.evaluation.systems import BASE, TUNED, label
 from crossrank.inference.calibration import Bin
 from crossrank.reporting.distributions import (
     LengthHistogram,
@@ -36,6 +37,7 @@ _PAGES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_PAGES.filters["label"] = label
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class ReportInput:
     quality: Sequence[tuple[int, float]]
     lengths: NDArray[np.int64]
     max_length: int
-    evaluation: Evaluation | None = None
+    evaluation: SystemComparison | None = None
     judged: JudgedSet | None = None
     tuned: Run | None = None
     untuned: Run | None = None
@@ -115,7 +117,7 @@ def write_report(directory: Path, report: ReportInput) -> None:
 
 
 def report_json(report: ReportInput) -> dict[str, Any]:
-    """What the page shows and `Evaluation.to_json` lacks, fit for `json.dumps`.
+    """What the page shows and `SystemComparison.to_json` lacks, fit for `json.dumps`.
 
     Its keys: `quality` by step, `changes` (`crossrank.evaluation.query_changes.Changes`), and from
     `crossrank.reporting.distributions` `scores`
@@ -138,7 +140,7 @@ def _find(report: ReportInput) -> _Findings:
     changes = None
     if report.evaluation and report.reference:
         changes = query_changes(report.evaluation, report.reference, report.judged, report.tuned, report.untuned)
-    runs = {report.reference or "untuned": report.untuned, "tuned": report.tuned}
+    runs = {report.reference or BASE: report.untuned, TUNED: report.tuned}
     scores = {
         system: histogram
         for system, run in runs.items()
@@ -152,11 +154,11 @@ def _find(report: ReportInput) -> _Findings:
     return _Findings(changes, scores, length_histogram(report.lengths, report.max_length), calibration)
 
 
-def _systems(evaluation: Evaluation) -> list[dict[str, Any]]:
-    first = next(iter(evaluation.per_query))
+def _systems(evaluation: SystemComparison) -> list[dict[str, Any]]:
+    first = evaluation.first
     return [
         {
-            "name": system,
+            "name": label(system),
             "means": evaluation.means(system),
             "difference": None if system == first else evaluation.difference(first, system),
         }
@@ -183,7 +185,7 @@ def _drawings(report: ReportInput, findings: _Findings) -> Iterator[tuple[str, C
             f"{quality[-1][0]}, best {best:.3f} at step {step}.",
         )
     if evaluation := report.evaluation:
-        means = (f"{system} {evaluation.means(system)['nDCG@10']:.3f}" for system in evaluation.per_query)
+        means = (f"{label(system)} {evaluation.means(system)['nDCG@10']:.3f}" for system in evaluation.per_query)
         yield "ndcg", lambda path: plots.plot_quality(evaluation, path), f"nDCG@10: {', '.join(means)}."
     if changes := findings.changes:
         gains = list(changes.differences.values())
@@ -194,7 +196,7 @@ def _drawings(report: ReportInput, findings: _Findings) -> Iterator[tuple[str, C
             f"from {gains[0]:+.3f} to {gains[-1]:+.3f}.",
         )
     if scores := findings.scores:
-        gists = (f"{system}: {_medians(histogram)}" for system, histogram in scores.items())
+        gists = (f"{label(system)}: {_medians(histogram)}" for system, histogram in scores.items())
         yield "scores", lambda path: plots.plot_scores(scores, path), f"Median scores. {'; '.join(gists)}."
     if lengths := findings.lengths:
         yield (

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from crossrank.data.files import written_beside
-from crossrank.evaluation.compare import Evaluation
+from crossrank.evaluation.compare import SystemComparison
 from crossrank.evaluation.query_changes import Changes
+from crossrank.evaluation.systems import label
 from crossrank.reporting.distributions import LengthHistogram, Reliability, ScoreHistogram
 
 # Okabe and Ito's palette, which stays distinct for the colour-blind.
@@ -46,14 +47,14 @@ def plot_quality_by_step(quality: Sequence[tuple[int, float]], path: Path) -> No
     _save(figure, path)
 
 
-def plot_quality(evaluation: Evaluation, path: Path) -> None:
+def plot_quality(evaluation: SystemComparison, path: Path) -> None:
     """Draws nDCG@10 of every system, with the 95% interval of the first one's difference to it."""
     systems = list(evaluation.per_query)
     figure, axes = _one_plot(1 + 0.5 * len(systems))
     values = [evaluation.means(system)["nDCG@10"] for system in systems]
-    axes.barh(systems, values, color=[_BLUE, *[_GREY] * (len(systems) - 1)])
+    axes.barh([label(system) for system in systems], values, color=[_BLUE, *[_GREY] * (len(systems) - 1)])
     for row, (system, value) in enumerate(zip(systems, values, strict=True)):
-        gap = f"   {systems[0]} less this: {evaluation.difference(systems[0], system)}" if row else ""
+        gap = f"   Δ of {label(systems[0])}: {evaluation.difference(systems[0], system)}" if row else ""
         axes.text(value, row, f" {value:.3f}{gap}", va="center", fontsize=9)
     axes.invert_yaxis()
     axes.spines["bottom"].set_bounds(0, 1)
@@ -70,7 +71,9 @@ def plot_changes(changes: Changes, path: Path) -> None:
     axes.stairs(np.maximum(values, 0), edges, fill=True, color=_BLUE, label=f"{changes.wins:,} won")
     axes.stairs(np.minimum(values, 0), edges, fill=True, color=_ORANGE, label=f"{changes.losses:,} lost")
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set(xlim=(0, len(values)), xlabel="queries, sorted", ylabel=f"nDCG@10 less that of\n{changes.reference}")
+    axes.set(
+        xlim=(0, len(values)), xlabel="queries, sorted", ylabel=f"nDCG@10 less that of\n{label(changes.reference)}"
+    )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
     _save(figure, path)
@@ -89,7 +92,7 @@ def plot_scores(histograms: dict[str, ScoreHistogram], path: Path) -> None:
             shares = np.array(counts) / max(1, total)
             axes.stairs(shares, histogram.edges, fill=True, alpha=0.3, color=colour)
             axes.stairs(shares, histogram.edges, color=colour, linewidth=1.5, label=f"{name} ({total:,})")
-        axes.set_title(system, loc="left", fontsize=10)
+        axes.set_title(label(system), loc="left", fontsize=10)
         axes.set(ylabel="share")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.legend(frameon=False)

@@ -12,7 +12,7 @@ import numpy as np
 import tomli_w
 from numpy.typing import NDArray
 
-from crossrank.evaluation.held_out import Measured
+from crossrank.evaluation.eval_result import METRICS_FILE, EvalResult
 from crossrank.evaluation.verdict import Verdict
 from crossrank.inference.calibration import Calibration, write_calibration
 from crossrank.train.fit.base import device_name
@@ -24,7 +24,6 @@ from crossrank.train.report.page import ReportInput, report_json, write_report
 from crossrank.train.run_directory import RunDirectory
 
 RECIPE_FILE = "recipe.toml"
-METRICS_FILE = "metrics.json"
 
 _CURVES = "runs"
 # The lengths of these many rows, drawn by seed, stand for all.
@@ -52,13 +51,13 @@ class TrainingReport:
     training_set_pairs: int
     screening: dict[str, Any]
     history: History
-    measured: Measured | None
-    regressions: list[Measured]
+    measured: EvalResult | None
+    regressions: list[EvalResult]
     verdict: Verdict | None
     calibration: Calibration | None = None
 
     @property
-    def all_measured(self) -> list[Measured]:
+    def all_measured(self) -> list[EvalResult]:
         """The measured sets, the verdict's first."""
         return [*([self.measured] if self.measured else []), *self.regressions]
 
@@ -68,8 +67,8 @@ class TrainingReport:
         return {
             "directory": str(self.directory),
             "verdict": self.verdict.to_json() if self.verdict else None,
-            "evaluation": self.measured.evaluation.to_json() if self.measured else None,
-            "regression_sets": {each.held_out.name: each.evaluation.to_json() for each in self.regressions},
+            "evaluation": self.measured.comparison.to_json() if self.measured else None,
+            "regression_sets": {each.eval_set.name: each.comparison.to_json() for each in self.regressions},
             "calibration": self.calibration.model_dump(mode="json") if self.calibration else None,
             "training_set_pairs": self.training_set_pairs,
             "screening": self.screening,
@@ -91,7 +90,7 @@ def write_result(
         directory / "README.md",
         recipe,
         report.history,
-        {each.held_out.name: each.evaluation for each in report.all_measured},
+        {each.eval_set.name: each.comparison for each in report.all_measured},
         report.verdict.sentence if report.verdict else None,
     )
     if report.calibration:
@@ -131,11 +130,11 @@ def _page(model: Any, recipe: Recipe, examples: TrainingSet, report: TrainingRep
         quality=history.quality,
         lengths=_token_lengths(model, examples, recipe.seed),
         max_length=recipe.max_length,
-        evaluation=measured.evaluation if measured else None,
-        judged=measured.held_out.judged if measured else None,
+        evaluation=measured.comparison if measured else None,
+        judged=measured.eval_set if measured else None,
         tuned=measured.tuned if measured else None,
-        untuned=measured.held_out.untuned if measured else None,
-        reference=measured.held_out.reference if measured else None,
+        untuned=measured.baselines.scores.get(measured.baselines.reference) if measured else None,
+        reference=measured.baselines.reference if measured else None,
         calibration={"before": calibration.bins.before, "after": calibration.bins.after} if calibration else {},
     )
 
