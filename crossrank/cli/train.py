@@ -34,7 +34,7 @@ def mine_code(
     with progress_bars():
         try:
             report = mine(sources, out, dev_fraction=dev_fraction, seed=seed)
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise UsageError(str(error)) from None
     if as_json:
         print_json(asdict(report))

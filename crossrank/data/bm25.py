@@ -60,7 +60,7 @@ class BM25:
             ValueError: k is below 1.
         """
         if k < 1:
-            raise ValueError(f"k is {k}; it must be at least 1.")
+            raise ValueError(f"k is {k}; it must be at least 1")
         ranking: Ranking = {}
         with Progress(_LOG, "search with BM25", total=len(queries)) as progress:
             for query_id, query in queries.items():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossrank.data.files import json_records, numbered_lines, written_beside
-from crossrank.errors import InvalidData
+from crossrank.errors import InvalidData, UsageError
 
 Qrels = dict[str, dict[str, int]]
 Candidates = dict[str, list[str]]
@@ -74,12 +74,12 @@ def write_judged_set(judged: JudgedSet, directory: Path) -> None:
     Nothing is left of a write that fails. A query whose judgements are an empty mapping comes back without it.
 
     Raises:
-        FileExistsError: `directory` exists.
+        UsageError: `directory` exists.
         InvalidData: `read_judged_set` refuses what was written; the message names the line that it would be.
         ValueError: A text holds half of a surrogate pair.
     """
     if directory.exists():
-        raise FileExistsError(f"{directory} exists already; give a new directory.")
+        raise UsageError(f"{directory} exists already; give a new directory")
     with written_beside(directory) as staged:
         staged.mkdir()
         _write_lines(

@@ -20,7 +20,7 @@ def ranking_from_scores(run: Run) -> Ranking:
     for query_id, scores in run.items():
         for doc_id, score in scores.items():
             if math.isnan(score):
-                raise ValueError(f"the score of {doc_id!r} for query {query_id!r} is NaN and cannot be ranked.")
+                raise ValueError(f"the score of {doc_id!r} for query {query_id!r} is NaN and cannot be ranked")
         ranking[query_id] = sorted(scores, key=scores.__getitem__, reverse=True)
     return ranking
 
@@ -58,7 +58,7 @@ def write_run(run: Run, path: Path, tag: str) -> None:
     """
     for name in (tag, *run, *(doc_id for scores in run.values() for doc_id in scores)):
         if name.split() != [name]:
-            raise ValueError(f"{name!r} is empty or holds whitespace and cannot be a column of a run.")
+            raise ValueError(f"{name!r} is empty or holds whitespace and cannot be a column of a run")
     ranking = ranking_from_scores(run)
     with written_beside(path) as staged, staged.open("w", encoding="utf-8", newline="\n") as file:
         for query_id, doc_ids in ranking.items():

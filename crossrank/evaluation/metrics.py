@@ -36,7 +36,7 @@ def evaluate(qrels: Qrels, ranking: Ranking, measures: Sequence[str] = MEASURES)
         if any(grade > 0 for grade in grades.values())
     }
     if any(grade > MAX_GRADE for grades in judged.values() for grade in grades.values()):
-        raise ValueError(f"a grade is above {MAX_GRADE}; trec_eval takes memory for every grade up to the highest.")
+        raise ValueError(f"a grade is above {MAX_GRADE}; trec_eval takes memory for every grade up to the highest")
     values = {name: dict.fromkeys(judged, 0.0) for name in known}
     # trec_eval orders equal scores by document id and not by our order, so each rank gets a score of its own.
     run = {
@@ -61,7 +61,7 @@ def mean(per_query: Mapping[str, float]) -> float:
         ValueError: There are no queries.
     """
     if not per_query:
-        raise ValueError("no query to take the mean of; judge at least one document as relevant.")
+        raise ValueError("no query to take the mean of; judge at least one document as relevant")
     return math.fsum(per_query.values()) / len(per_query)
 
 
@@ -90,7 +90,7 @@ def top_k_overlap(a: npt.ArrayLike, b: npt.ArrayLike, k: int) -> float:
         ValueError: k is below 1, or the vectors are empty, differ in length or hold NaN.
     """
     if k < 1:
-        raise ValueError(f"k is {k}; it must be at least 1.")
+        raise ValueError(f"k is {k}; it must be at least 1")
     tops = [set(np.argsort(-vector, kind="stable")[:k].tolist()) for vector in _vectors(a, b)]
     return len(tops[0] & tops[1]) / len(tops[0])
 
@@ -100,20 +100,20 @@ def _parsed(name: str) -> object:
         return ir_measures.parse_measure("AP")
     match = _WITH_CUTOFF.fullmatch(name)
     if match is None:
-        raise ValueError(f"unknown measure {name!r}; known are MAP, nDCG@k, MRR@k and Recall@k, such as nDCG@10.")
+        raise ValueError(f"unknown measure {name!r}; known are MAP, nDCG@k, MRR@k and Recall@k, such as nDCG@10")
     return ir_measures.parse_measure(f"{_NAMES[match[1]]}@{match[2]}")
 
 
 def _each_once(query_id: str, doc_ids: Sequence[str]) -> Sequence[str]:
     if len(set(doc_ids)) < len(doc_ids):
-        raise ValueError(f"the ranking of query {query_id!r} names a document twice; name each once.")
+        raise ValueError(f"the ranking of query {query_id!r} names a document twice; name each once")
     return doc_ids
 
 
 def _vectors(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.ndim != 1 or first.shape != second.shape or not first.size:
-        raise ValueError(f"score vectors of shapes {first.shape} and {second.shape} cannot be compared.")
+        raise ValueError(f"score vectors of shapes {first.shape} and {second.shape} cannot be compared")
     if np.isnan(first).any() or np.isnan(second).any():
-        raise ValueError("a score is NaN and cannot be ranked.")
+        raise ValueError("a score is NaN and cannot be ranked")
     return first, second

@@ -85,7 +85,7 @@ def query_changes(
         ValueError: `comparison` has no such system, or a score is NaN.
     """
     if reference not in comparison.per_query:
-        raise ValueError(f"{reference!r} was not evaluated; compare with one of {', '.join(comparison.per_query)}.")
+        raise ValueError(f"{reference!r} was not evaluated; compare with one of {', '.join(comparison.per_query)}")
     after = next(iter(comparison.per_query.values()))[MEASURE]
     before = comparison.per_query[reference][MEASURE]
     gains = {query_id: after[query_id] - before[query_id] for query_id in after}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossrank.data.eval_set import JudgedSet, is_judged_set, read_judged_set, write_judged_set
-from crossrank.errors import InvalidData
+from crossrank.errors import InvalidData, UsageError
 
 SMALL = JudgedSet(
     queries={"q1": "parse a date", "q2": "open a file"},
@@ -134,7 +134,7 @@ def test_other_directories_are_no_judged_sets(tmp_path: Path) -> None:
 
 
 def test_an_existing_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileExistsError):
+    with pytest.raises(UsageError):
         write_judged_set(SMALL, tmp_path)
     assert not list(tmp_path.iterdir())
 

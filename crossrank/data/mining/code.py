@@ -14,6 +14,7 @@ from crossrank.data.eval_set import JudgedSet, write_judged_set
 from crossrank.data.files import written_beside
 from crossrank.data.mining.python_files import SourceFile, python_files, read_functions
 from crossrank.data.mining.python_functions import PythonFunction
+from crossrank.errors import UsageError
 from crossrank.progress import Progress
 
 _DEV_OVERSHOOT = 0.1
@@ -73,21 +74,18 @@ def mine_code(
     The recipe is that of CodeSearchNet (Husain et al. 2019, arXiv:1909.09436).
 
     Raises:
-        FileExistsError: `out` exists.
-        FileNotFoundError: A source directory does not exist or holds no Python file.
-        NotADirectoryError: A source directory is a file.
-        ValueError: `dev_fraction` is not between 0 and 1, nothing usable is found, or all of it is in one
-            top-level module.
+        UsageError: `out` exists, a source directory does not or holds no Python file, `dev_fraction` is not between 0
+            and 1, nothing usable is found, or all of it is in one top-level module.
     """
     if not 0 < dev_fraction < 1:
-        raise ValueError(f"The dev fraction must lie between 0 and 1, and {dev_fraction} does not.")
+        raise UsageError(f"dev_fraction: {dev_fraction} is not between 0 and 1; give a share such as 0.2")
     _refuse_existing(out)
     skipped: Counter[str] = Counter()
     files = python_files(source_dirs, skipped)
     functions, functions_seen = _read_all(files, skipped)
     pairs = _distinct_pairs(functions, skipped)
     if not pairs:
-        raise ValueError(_nothing_mined(skipped))
+        raise UsageError(_nothing_mined(skipped))
     held_out = split_modules(Counter(pair.top_module for pair in pairs), dev_fraction, seed)
     sides = {
         "train": [pair for pair in pairs if pair.top_module not in held_out],
@@ -116,12 +114,12 @@ def split_modules(queries: Mapping[str, int], dev_fraction: float, seed: int) ->
     held out, and one module at least is left to train on.
 
     Raises:
-        ValueError: There are fewer than two modules.
+        UsageError: There are fewer than two modules.
     """
     if len(queries) < 2:
-        raise ValueError(
-            f"All usable functions are in one top-level module ({', '.join(queries)}), and at least two are "
-            "needed to hold one out; give the directories in which the packages lie."
+        raise UsageError(
+            f"all usable functions are in one top-level module ({', '.join(queries)}), and at least two are "
+            "needed to hold one out; give the directories in which the packages lie"
         )
     order = sorted(queries)
     random.Random(seed).shuffle(order)
@@ -139,7 +137,7 @@ def split_modules(queries: Mapping[str, int], dev_fraction: float, seed: int) ->
 
 def _refuse_existing(out: Path) -> None:
     if out.exists() or out.is_symlink():
-        raise FileExistsError(f"{out} exists already; give the name of a directory that does not.")
+        raise UsageError(f"{out} exists already; give the name of a new directory")
 
 
 def _read_all(
@@ -158,7 +156,7 @@ def _read_all(
 
 def _nothing_mined(skipped: Counter[str]) -> str:
     reasons = "; ".join(f"{reason} ({count})" for reason, count in skipped.most_common(3))
-    return f"No usable function was found in the source directories. Left out: {reasons or 'nothing'}."
+    return f"no usable function in the source directories; left out were {reasons or 'none'}"
 
 
 def _distinct_pairs(

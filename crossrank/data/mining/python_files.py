@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossrank.data.mining.python_functions import PythonFunction, parse_quietly, usable_functions
+from crossrank.errors import UsageError
 
 MAX_FILE_BYTES = 1_000_000
 
@@ -39,22 +40,20 @@ def python_files(source_dirs: Sequence[Path], skipped: Counter[str]) -> list[Sou
     directory is followed; directories left out are counted in `skipped`.
 
     Raises:
-        FileNotFoundError: A directory does not exist or holds no Python file.
-        NotADirectoryError: A directory is a file.
-        ValueError: No directory is given.
+        UsageError: No directory is given, or one does not exist, is a file or holds no Python file.
     """
     if not source_dirs:
-        raise ValueError("No source directory was given.")
+        raise UsageError("no source directory is given; give at least one")
     files: dict[Path, SourceFile] = {}
     for directory in source_dirs:
         if not directory.exists():
-            raise FileNotFoundError(f"The source directory {directory} does not exist.")
+            raise UsageError(f"{directory} does not exist; give a directory of Python sources")
         if not directory.is_dir():
-            raise NotADirectoryError(f"{directory} is not a directory of Python sources.")
+            raise UsageError(f"{directory} is not a directory; give one of Python sources")
         root = directory.resolve()
         paths = list(_walk(root, skipped))
         if not paths:
-            raise FileNotFoundError(f"There is no Python file (*.py) in {directory}.")
+            raise UsageError(f"{directory} holds no Python file (*.py); give a directory of Python sources")
         for path in paths:
             files.setdefault(path, _source_file(root, path))
     return sorted(files.values(), key=lambda file: file.module)

@@ -7,6 +7,7 @@ import pytest
 
 from crossrank.data.eval_set import JudgedSet
 from crossrank.data.mining.code import MiningReport, SplitCounts, mine_code
+from crossrank.errors import UsageError
 from tests.planted_code import assert_sound, function, plant, sides, two_modules
 
 
@@ -182,28 +183,28 @@ def test_an_existing_out_is_refused_and_kept(tmp_path: Path) -> None:
     out = tmp_path / "out"
     mine_code([root], out)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(UsageError, match="exists already"):
         mine_code([root], out, seed=1)
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "src"]
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(UsageError, match="exists already"):
         mine_code([root], tmp_path / "dangling")
 
 
 def test_what_cannot_be_mined_is_said_in_a_sentence(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    with pytest.raises(UsageError, match="does not exist"):
         mine_code([tmp_path / "nowhere"], out)
-    with pytest.raises(NotADirectoryError, match="not a directory"):
+    with pytest.raises(UsageError, match="not a directory"):
         mine_code([plant(tmp_path / "a", {"a.py": "1"}) / "a.py"], out)
-    with pytest.raises(FileNotFoundError, match="no Python file"):
+    with pytest.raises(UsageError, match="no Python file"):
         mine_code([plant(tmp_path / "b", {"b.txt": "1"})], out)
-    with pytest.raises(ValueError, match="No source directory"):
+    with pytest.raises(UsageError, match="no source directory"):
         mine_code([], out)
-    with pytest.raises(ValueError, match=r"No usable function.*no docstring \(1\)"):
+    with pytest.raises(UsageError, match=r"no usable function.*no docstring \(1\)"):
         mine_code([plant(tmp_path / "c", {"c.py": "def f(): return 1"})], out)
     for fraction in (0.0, 1.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="between 0 and 1"):
+        with pytest.raises(UsageError, match="between 0 and 1"):
             mine_code([two_modules(tmp_path / "src")], out, dev_fraction=fraction)
     assert not out.exists()

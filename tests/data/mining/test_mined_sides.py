@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossrank.data.mining.code import mine_code, split_modules
+from crossrank.errors import UsageError
 from tests.planted_code import assert_sound, function, plant, sides
 
 
 def test_several_directories_share_their_modules(tmp_path: Path) -> None:
     plant(tmp_path / "x", {"same/a.py": function("a", "Ask the first question.", 1)})
     plant(tmp_path / "y", {"same/b.py": function("b", "Ask the second question.", 2)})
-    with pytest.raises(ValueError, match=r"one top-level module \(same\).*at least two"):
+    with pytest.raises(UsageError, match=r"one top-level module \(same\).*at least two"):
         mine_code([tmp_path / "x", tmp_path / "y"], tmp_path / "out")
     plant(tmp_path / "y", {"other.py": function("c", "Ask the third question.", 3)})
     report = mine_code([tmp_path / "x", tmp_path / "y", tmp_path / "y", tmp_path / "y" / "same"], tmp_path / "out")
