@@ -99,11 +99,12 @@ def bench_engines(options: EnginesOptions) -> EnginesResult:
         opened = stack.enter_context(scorers(options.ranker, [variant.file for variant in variants]))
         served = Scorer.open(options.ranker, variant=options.variant)
         stack.callback(served.close)
-        server = stack.enter_context(observed_server(options.ranker, served.variant.file))
+        fastest = ranker.variant(served.variant.file)
+        server = stack.enter_context(observed_server(options.ranker, fastest.file))
         client = stack.enter_context(RankClient(server.target, timeout=120))
         torch = _torch(options.model, requests[:1])
         graphs = _others(ranker, variants) | {f"crossrank {v.name}": (in_process(opened[v.file]), v) for v in variants}
-        graphs[f"crossrank {served.variant.name} over gRPC"] = (over_grpc(client), served.variant)
+        graphs[f"crossrank {fastest.name} over gRPC"] = (over_grpc(client), fastest)
         changes = {name: ndcg_changes(variant) for name, (_, variant) in graphs.items()}
         peers, failed = stack.enter_context(installed_peers(ranker, variants[0].file))
         engines = torch | {name: engine for name, (engine, _) in graphs.items()} | peers
@@ -117,11 +118,11 @@ def bench_engines(options: EnginesOptions) -> EnginesResult:
         try:
             alone.raise_if_interrupted()
             concurrent = {
-                f"crossrank {served.variant.name}, 8 at once": in_process(served),
-                f"crossrank {served.variant.name} over gRPC, 8 at once": over_grpc(client),
+                f"crossrank {fastest.name}, 8 at once": in_process(served),
+                f"crossrank {fastest.name} over gRPC, 8 at once": over_grpc(client),
             }
             both = measure_engines(
-                concurrent, many, options.rounds, _CONCURRENCY, dict.fromkeys(concurrent, ndcg_changes(served.variant))
+                concurrent, many, options.rounds, _CONCURRENCY, dict.fromkeys(concurrent, ndcg_changes(fastest))
             )
             failed |= both.failed
             at_once = both.speeds
@@ -143,7 +144,7 @@ def bench_engines(options: EnginesOptions) -> EnginesResult:
         **asdict(options),
         "servers": list(options.servers),
         **describe_workload(requests),
-        "variant": served.variant.name,
+        "variant": fastest.name,
         "ranker": options.ranker.name,
         "model": Path(options.model).name,
         "version": ranker.manifest.version,

@@ -17,7 +17,7 @@ from crossrank.progress import Progress
 
 if TYPE_CHECKING:
     from crossrank.export.pipeline import ExportReport
-    from crossrank.export.trials import Trial
+    from crossrank.export.verifier import Trial
 
 _log = logging.getLogger(__name__)
 # By the names of optimum-cli's flags.
@@ -37,7 +37,6 @@ def export_onnx(
         str | None,
         typer.Option(help=f"{ExportOptions.model_fields['variants'].description} Commas between them. Default: auto."),
     ] = None,
-    optimize: Annotated[Literal["O1", "O2", "O3"] | None, typer.Option(help="Add this variant.")] = None,
     dtype: Annotated[Literal["fp32", "fp16"] | None, typer.Option(help="Add this variant.")] = None,
     avx2: Annotated[bool, typer.Option("--avx2", help="Add the dynamic int8 preset for AVX2.")] = False,
     avx512: Annotated[bool, typer.Option("--avx512", help="Add the dynamic int8 preset for AVX-512.")] = False,
@@ -54,7 +53,7 @@ def export_onnx(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     presets = {"avx2": avx2, "avx512": avx512, "avx512_vnni": avx512_vnni, "arm64": arm64}
     named = [name.strip() for name in variants.split(",") if name.strip()] if variants else ["auto"]
-    named += [name for name in (optimize, dtype) if name]
+    named += [dtype] if dtype else []
     named += [_PRESETS[name] for name, asked in presets.items() if asked]
     options = parse(ExportOptions, {**given, "variants": named})
     with needs("export"):
@@ -105,7 +104,16 @@ def report_to_json(report: "ExportReport") -> dict[str, Any]:
 
 def trials_to_json(trials: "Sequence[Trial]") -> list[dict[str, Any]]:
     """The tried graphs in order, with every figure."""
-    return [{**trial.variant.model_dump(), "megabytes": trial.megabytes, "failure": trial.failure} for trial in trials]
+    return [
+        {
+            **trial.graph.model_dump(),
+            "budget": trial.budget.model_dump(),
+            **(trial.measured.model_dump() if trial.measured else {}),
+            "megabytes": trial.megabytes,
+            "failure": trial.failure,
+        }
+        for trial in trials
+    ]
 
 
 def show_report(report: "ExportReport") -> None:
@@ -117,19 +125,19 @@ def show_trials(title: str, trials: "Sequence[Trial]") -> None:
     """Prints a row for each tried graph and evaluation set, and why graphs were refused."""
     rows = []
     for trial in trials:
-        variant = trial.variant
-        name = f"{variant.name}, {len(variant.kept_in_fp32)} in fp32" if variant.kept_in_fp32 else variant.name
+        graph, measured = trial.graph, trial.measured
+        name = f"{graph.name}, {len(graph.kept_in_fp32)} in fp32" if graph.kept_in_fp32 else graph.name
         written = "no" if trial.failure else "yes"
-        for number, figures in enumerate(variant.agreement):
-            first = (name, f"{trial.megabytes:.1f}", f"{variant.speed:.2f}")
+        for number, figures in enumerate(measured.agreement if measured else []):
+            first = (name, f"{trial.megabytes:.1f}", f"{measured.speed:.2f}" if measured else "")
             rows.append((*(first if number == 0 else ("", "", "")), *agreement_cells(figures), written))
-        if not variant.agreement:
+        if measured is None:
             rows.append((name, f"{trial.megabytes:.1f}", *("" for _ in range(8)), written))
     columns = ("variant", "MB", "speed, fp32 = 1", *AGREEMENT_COLUMNS, "written")
     print_table(f"{title}, compared with PyTorch in fp32", columns, rows)
     for trial in trials:
         if trial.failure:
-            print(f"{trial.variant.name}, {len(trial.variant.kept_in_fp32)} matrices in fp32: {trial.failure}")
+            print(f"{trial.graph.name}, {len(trial.graph.kept_in_fp32)} matrices in fp32: {trial.failure}")
 
 
 AGREEMENT_COLUMNS = ("set", "queries", "Δ nDCG@10 vs PyTorch", "tau", "top-1", "top-10", "max error")

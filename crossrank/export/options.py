@@ -1,13 +1,10 @@
 """What is exported, and what a variant may lose: the options of `export-onnx`."""
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from crossrank.inference.manifest import Budget
-
-ActivationRanges = Literal["percentile", "entropy", "minmax"]
 
 
 class ExportOptions(BaseModel):
@@ -17,8 +14,8 @@ class ExportOptions(BaseModel):
 
     variants: tuple[str, ...] = Field(
         ("auto",),
-        description="Names of variants: auto, fp32, pruned, O1, O2, O3, fp16, qint8_per_token, quint8_avx2, "
-        "qint8_avx512, qint8_avx512_vnni, qint8_arm64, and these last four with _static.",
+        description="Names of variants: auto, fp32, pruned, fp16, qint8_per_token, and the dynamic int8 presets "
+        "quint8_avx2, qint8_avx512, qint8_avx512_vnni and qint8_arm64.",
     )
     eval_sets: tuple[Path, ...] = Field(
         (),
@@ -33,7 +30,4 @@ class ExportOptions(BaseModel):
     opset: int | None = Field(None, ge=1, description="ONNX opset of the fp32 graph. Default: optimum's choice.")
     per_channel: bool = Field(
         True, description="Give each output channel of a weight its own scale in the int8 presets."
-    )
-    activation_ranges: ActivationRanges = Field(
-        "percentile", description="How the static int8 presets set the ranges of their activations."
     )

@@ -1,6 +1,6 @@
-"""The export, step by step: open, score with PyTorch, convert, try each variant, write the manifest, put in place."""
+"""The export, step by step: open, score with PyTorch, convert, build and verify candidates, write the manifest."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,16 +12,24 @@ from numpy.typing import NDArray
 
 from crossrank.atomic import replace_directory
 from crossrank.errors import CrossrankError
+from crossrank.export.candidates import BuildContext, Candidate, build_candidates, file_name, resolve
+from crossrank.export.convert import convert
 from crossrank.export.eval_sets import read_eval_sets
 from crossrank.export.gate import refuse_easy
 from crossrank.export.golden_pairs import golden_pairs
 from crossrank.export.options import ExportOptions
-from crossrank.export.presets import convert
 from crossrank.export.source import describe, write_files
-from crossrank.export.trials import Trial, Trials
-from crossrank.export.variants import Materials, file_name, resolve
+from crossrank.export.verifier import Trial, Verifier
 from crossrank.inference.calibration import read_calibration, write_calibration
-from crossrank.inference.manifest import MANIFEST_PATH, Activation, Manifest, Variant, WeightsSource, sha256_of
+from crossrank.inference.manifest import (
+    MANIFEST_PATH,
+    Activation,
+    Manifest,
+    RankerFacts,
+    Variant,
+    WeightsSource,
+    sha256_of,
+)
 from crossrank.inference.session import installed_wheels, require_onnxruntime
 from crossrank.inference.tokenizer import PairTokenizer
 from crossrank.machine import instruction_set
@@ -29,7 +37,7 @@ from crossrank.models.cross_encoder import activation_of, open_cross_encoder
 from crossrank.models.location import locate_model
 
 _TOOLS = ("crossrank", "torch", "transformers", "sentence-transformers", "optimum-onnx", "onnx")
-# Pairs scored between two words of progress.
+# Pairs scored between two lines of progress.
 _PYTORCH_PAIRS = 2000
 # Pairs whose activations give the ranges of a quantisation.
 _CALIBRATION_PAIRS = 96
@@ -99,39 +107,49 @@ def export_ranker(
         # Before the tokenizer is written: predicting leaves truncation in it.
         reference = [_pytorch_logits(source, entry.name, entry.pairs, progress) for entry in sets]
         calibration_reference = _pytorch_logits(source, "calibration queries", calibration.pairs, progress)
-        batches = _batches(source, calibration.pairs)
         weights_sha256 = write_files(source, directory)
         if probability is not None:
             write_calibration(probability, directory)
         progress("convert to ONNX")
         (directory / "onnx").mkdir()
         convert(source.model, directory / file_name("fp32"), options.opset)
-        manifest = _manifest(source, activation, describe(model, commit, weights_sha256), directory)
-        trials = Trials(
+        facts = _facts(source, activation, describe(model, commit, weights_sha256), directory)
+        verifier = Verifier(
             directory=directory,
-            manifest=manifest,
+            facts=facts,
             sets=sets,
             reference=reference,
             calibration=calibration,
             calibration_reference=calibration_reference,
             budget=options.budget,
             atol=options.atol,
-            progress=progress,
         )
-        materials = Materials(
-            source, directory, batches, trials.noise_to_signal, options.per_channel, options.activation_ranges
-        )
-        for name in names:
-            trials.run(name, materials)
-        kept = trials.kept()
+        context = BuildContext(source, directory, _batches(source, calibration.pairs), options.per_channel)
+        trials = [trial for name in names for trial in _trials(name, context, verifier, progress)]
+        kept = [variant for trial in trials if (variant := trial.variant)]
         if not kept:
-            raise ExportRefused(
-                "no variant keeps PyTorch's ranking within its budget; nothing was written", trials.done
-            )
-        trials.remove_all_but(kept)
-        manifest = _complete(manifest, kept, directory)
-        (directory / MANIFEST_PATH).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return ExportReport(out, manifest.version, manifest.max_length, trials.done)
+            raise ExportRefused("no variant keeps PyTorch's ranking within its budget; nothing was written", trials)
+        manifest = _finish(directory, facts, sorted(kept, key=lambda variant: -variant.speed))
+    return ExportReport(out, manifest.version, manifest.max_length, trials)
+
+
+def _trials(name: str, context: BuildContext, verifier: Verifier, progress: Callable[[str], None]) -> Iterator[Trial]:
+    """Builds and verifies the candidates of a variant until one may ship."""
+
+    def sensitivity(candidate: Candidate) -> float:
+        noise = verifier.sensitivity(candidate)
+        kept = ", ".join(candidate.graph.kept_in_fp32)
+        progress(f"look for sensitive matrices: noise to signal {noise:.2e} with {kept} in fp32")
+        return noise
+
+    for candidate in build_candidates(name, context, sensitivity):
+        kept = f", {len(candidate.graph.kept_in_fp32)} matrices in fp32" if name == "qint8_per_token" else ""
+        progress(f"compare {name}{kept} with PyTorch")
+        trial = verifier.verify(candidate)
+        yield trial
+        if trial.failure is None:
+            return
+        progress(f"{name}{kept} is refused: {trial.failure}")
 
 
 def _pytorch_logits(
@@ -156,9 +174,9 @@ def _batches(source: Any, pairs: Sequence[tuple[str, str]]) -> list[dict[str, An
     ]
 
 
-def _manifest(source: Any, activation: Activation, origin: WeightsSource, directory: Path) -> Manifest:
+def _facts(source: Any, activation: Activation, origin: WeightsSource, directory: Path) -> RankerFacts:
     max_length = int(source.max_seq_length)
-    return Manifest.model_construct(
+    return RankerFacts(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         source=origin,
         model_type=source.model.config.model_type,
@@ -166,16 +184,21 @@ def _manifest(source: Any, activation: Activation, origin: WeightsSource, direct
         activation=activation,
         machine=instruction_set(),
         tools={tool: version(tool) for tool in (*_TOOLS, *installed_wheels())},
-        files={},
         golden_pairs=golden_pairs(PairTokenizer(directory, max_length)),
-        variants=[],
     )
 
 
-def _complete(draft: Manifest, kept: list[Variant], directory: Path) -> Manifest:
+def _finish(directory: Path, facts: RankerFacts, kept: list[Variant]) -> Manifest:
+    """Removes the graphs that were refused, and writes the manifest of the others."""
+    wanted = {Path(variant.file).name for variant in kept}
+    for file in (directory / "onnx").iterdir():
+        if file.name.removesuffix("_data") not in wanted:
+            file.unlink()
     files = {
         file.relative_to(directory).as_posix(): sha256_of(file)
         for file in sorted(directory.rglob("*"))
         if file.is_file() and file.name != "README.md"
     }
-    return Manifest.model_validate({**draft.model_dump(), "files": files, "variants": kept})
+    manifest = Manifest(**facts.model_dump(), files=files, variants=kept)
+    (directory / MANIFEST_PATH).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return manifest

@@ -19,7 +19,7 @@ import numpy as np
 
 from crossrank.export.encoder import MATRICES, Array, Encoder, Linear, Norm
 from crossrank.export.onnx_writer import OnnxWriter
-from crossrank.export.per_token import QuantizedActivations
+from crossrank.export.quantize_per_token import QuantizedActivations
 
 _ATTENTION_INPUTS = MATRICES[:3]
 # MeanVarianceNormalization has an epsilon of its own, 1e-9; BERT's is 1e-12, RoBERTa's 1e-5.

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from crossrank.inference.manifest import Manifest, Variant
+from crossrank.inference.manifest import Graph, Manifest, Variant
 from crossrank.machine import instruction_set, int8_saturates
 
 # What each instruction set can run besides its own; a graph for another one is left alone unless asked for by name.
@@ -30,7 +30,7 @@ def runnable_variants(manifest: Manifest, device: str) -> list[Variant]:
     return sorted(fit, key=lambda variant: (variant.precision != "fp16", variant.file != "onnx/model.onnx"))
 
 
-def needs_precise_products(variant: Variant) -> bool:
+def needs_precise_products(variant: Graph) -> bool:
     """Whether this CPU would saturate in the variant's int8 products: x86 without VNNI, and weights of full range."""
     return variant.saturates and int8_saturates()
 

@@ -67,8 +67,8 @@ class GoldenScore(_Strict):
     score: float = Field(description="of the ranker's own kind, before any calibration")
 
 
-class Variant(_Strict):
-    """One ONNX graph."""
+class Graph(_Strict):
+    """One ONNX graph of a ranker, as it is before anything was measured."""
 
     file: str = Field(description="path below the ranker's directory, with forward slashes")
     precision: Precision
@@ -80,17 +80,27 @@ class Variant(_Strict):
     batch_invariant: bool = Field(description="whether a pair's score is the same in any batch of equal length")
     saturates: bool = Field(description="whether x86 without VNNI computes it wrongly unless told to be precise")
     kept_in_fp32: list[str] = Field(description="matrices of an int8 variant that are not rounded, 'layer.name'")
-    budget: Budget
-    agreement: list[Agreement] = Field(description="what it was accepted on, one for each set")
-    speed: float = Field(ge=0, description="pairs a second over those of onnx/model.onnx, where it was exported")
-    golden: list[GoldenScore] = Field(description="one for each golden pair")
-    golden_tolerance: dict[str, float] = Field(description="by instruction set, 'any' for all others")
 
     @property
     def name(self) -> str:
         """Its name on the command line: "fp32" for model.onnx, else what follows model_ in the file's name."""
         stem = self.file.rsplit("/", 1)[-1].removesuffix(".onnx")
         return stem.removeprefix("model_") if stem != "model" else "fp32"
+
+
+class Measured(_Strict):
+    """The figures of a graph on the machine that exported it."""
+
+    agreement: list[Agreement] = Field(description="with PyTorch in fp32, one for each set")
+    speed: float = Field(ge=0, description="pairs a second over those of onnx/model.onnx, where it was exported")
+    golden: list[GoldenScore] = Field(description="one for each golden pair")
+    golden_tolerance: dict[str, float] = Field(description="by instruction set, 'any' for all others")
+
+
+class Variant(Measured, Graph):
+    """A graph that was accepted: its figures keep the budget."""
+
+    budget: Budget
 
 
 class GoldenPair(_Strict):
@@ -109,8 +119,8 @@ class WeightsSource(_Strict):
     weights_sha256: str
 
 
-class Manifest(_Strict):
-    """Schema version 3; the variants stand in the order of their speed."""
+class RankerFacts(_Strict):
+    """Facts of a ranker that its files and variants do not change."""
 
     schema_version: Literal[3] = 3
     created: str = Field(description="UTC, ISO 8601")
@@ -120,8 +130,13 @@ class Manifest(_Strict):
     activation: Activation = Field(description="what turns a logit into the ranker's own score")
     machine: str = Field(description="the instruction set that speeds and golden scores were measured on")
     tools: dict[str, str] = Field(description="the versions that made it")
-    files: dict[str, str] = Field(description="sha256 of every file that can change a score")
     golden_pairs: list[GoldenPair]
+
+
+class Manifest(RankerFacts):
+    """Schema version 3; the variants stand in the order of their speed."""
+
+    files: dict[str, str] = Field(description="sha256 of every file that can change a score")
     variants: list[Variant] = Field(min_length=1)
 
     @property

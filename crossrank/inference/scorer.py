@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from crossrank.errors import CrossrankError, InvalidRanker, UsageError
 from crossrank.inference.batching import BatchPolicy
+from crossrank.inference.calibration import Calibration
 from crossrank.inference.golden import golden_mismatch, needs_precise_products, runnable_variants
 from crossrank.inference.hub import locate_ranker
-from crossrank.inference.manifest import Variant
-from crossrank.inference.ranker import Ranker, open_ranker
+from crossrank.inference.manifest import Graph, RankerFacts
+from crossrank.inference.ranker import open_ranker
 from crossrank.inference.scheduler import Scheduler
 from crossrank.inference.scores import ACTIVATIONS, KIND_OF, Activate, Scores, scores_of
 from crossrank.inference.session import OnnxSession
@@ -40,8 +41,11 @@ class Scorer:
     """A ranker that is ready to score pairs; safe to share between threads.
 
     Args:
-        ranker: an opened ranker.
-        variant: one of its variants.
+        directory: of the ranker.
+        facts: of the ranker.
+        variant: a graph below the directory.
+        calibration: of the ranker's probabilities, where it has one.
+        version: of the ranker; empty while it is being made.
         device, workers, score_cache, document_cache: as in `open`.
 
     Attributes:
@@ -57,21 +61,24 @@ class Scorer:
 
     def __init__(
         self,
-        ranker: Ranker,
-        variant: Variant,
+        directory: Path,
+        facts: RankerFacts,
+        variant: Graph,
         *,
+        calibration: Calibration | None = None,
+        version: str = "",
         device: str = "cpu",
         workers: int | None = None,
         score_cache: int = 0,
         document_cache: int = 0,
     ) -> None:
-        self.ranker = ranker
+        self.facts = facts
         self.variant = variant
+        self.version = version
+        self._calibration = calibration
         self.rejected_variants: list[str] = []
-        self.tokenizer = PairTokenizer(ranker.directory, ranker.manifest.max_length, document_cache)
-        self.session = OnnxSession(
-            ranker.directory / variant.file, device=device, precise=needs_precise_products(variant)
-        )
+        self.tokenizer = PairTokenizer(directory, facts.max_length, document_cache)
+        self.session = OnnxSession(directory / variant.file, device=device, precise=needs_precise_products(variant))
         if self.session.inputs != set(variant.inputs):
             raise InvalidRanker(
                 f"{variant.file} takes {', '.join(sorted(self.session.inputs))}, where the manifest says "
@@ -118,8 +125,11 @@ class Scorer:
         for candidate in choice:
             try:
                 scorer = cls(
-                    opened,
+                    opened.directory,
+                    opened.manifest,
                     candidate,
+                    calibration=opened.calibration,
+                    version=opened.manifest.version,
                     device=device,
                     workers=workers,
                     score_cache=score_cache,
@@ -144,20 +154,20 @@ class Scorer:
 
         They prove the graph and its activation; a calibration is proved by its sha256.
         """
-        pairs = [(pair.query, pair.document) for pair in self.ranker.manifest.golden_pairs]
+        pairs = [(pair.query, pair.document) for pair in self.facts.golden_pairs]
         logits = self.scheduler.submit(self.tokenizer.encode(pairs)).logits.result()
         return logits, ACTIVATIONS[self.default_kind](logits)
 
     @property
     def default_kind(self) -> ScoreKind:
         """The kind of the ranker's own scores: that of the activation that it was trained with."""
-        return KIND_OF[self.ranker.manifest.activation]
+        return KIND_OF[self.facts.activation]
 
     def activation(self, kind: ScoreKind | None = None) -> Activate:
         """Returns the function from logits to scores of a kind, by default the ranker's own; it calibrates."""
         kind = kind or self.default_kind
-        if kind == "probability" and self.ranker.calibration is not None:
-            return self.ranker.calibration.apply
+        if kind == "probability" and self._calibration is not None:
+            return self._calibration.apply
         return ACTIVATIONS[kind]
 
     def score(self, pairs: Sequence[tuple[str, str]], options: RankOptions = _DEFAULT_OPTIONS) -> Scores:

@@ -36,7 +36,7 @@ def measure_throughput(scorers: Mapping[str, Scorer], *, rounds: int = 5, seed: 
 
 def _workload(scorer: Scorer, seed: int) -> list[TokenizedPair]:
     """Pairs of the golden pairs' tokens: what they say does not change how long a graph takes."""
-    golden = scorer.tokenizer.encode([(pair.query, pair.document) for pair in scorer.ranker.manifest.golden_pairs])
+    golden = scorer.tokenizer.encode([(pair.query, pair.document) for pair in scorer.facts.golden_pairs])
     ids, type_ids = (np.concatenate([getattr(pair, name) for pair in golden]) for name in ("ids", "type_ids"))
     draw = np.random.default_rng(seed)
     lengths = draw.lognormal(np.log(_MEAN_TOKENS) - _SPREAD**2 / 2, _SPREAD, size=_PAIRS).astype(int)

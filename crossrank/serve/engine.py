@@ -49,7 +49,7 @@ class Engine:
             InvalidRequest: as `PairTokenizer.encode` raises it.
         """
         deadline = time.monotonic() + seconds
-        longest = request.max_length or self.scorer.ranker.manifest.max_length
+        longest = request.max_length or self.scorer.facts.max_length
         most = longest if request.strategy == "truncate" else math.inf
         predicted = self._admission.admit(request.sizes, most, seconds)
         started = time.monotonic()

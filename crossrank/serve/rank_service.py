@@ -63,7 +63,7 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
             scoring = parse_score(request, self._settings)
             name, engine = self._models.get(scoring.model)
             scores = await engine.score(scoring, self._seconds(context.time_remaining()))
-            return score_response(identifier, name, engine.scorer.ranker.manifest.version, scores)
+            return score_response(identifier, name, engine.scorer.version, scores)
 
         return await self._rpc.run_unary("Score", request.request_id, len(request.pairs), context, handle)
 
@@ -126,7 +126,7 @@ class RankServicer(ranker_pb2_grpc.RankServiceServicer):
         scoring = parse_rank(request, self._settings)
         name, engine = self._models.get(scoring.model)
         scores = await engine.score(scoring, self._seconds(time_remaining))
-        response = rank_response(request, identifier, name, engine.scorer.ranker.manifest.version, scores)
+        response = rank_response(request, identifier, name, engine.scorer.version, scores)
         if self._feedback is not None:
             self._feedback.show(request, response)
         return response

@@ -69,7 +69,7 @@ class ModelRegistry:
         engine = self._engines.get(name)
         if engine is None:
             raise UnknownModel(f"model: {name!r} is not one of {', '.join(self._engines)}")
-        loaded = engine.scorer.ranker.manifest.version
+        loaded = engine.scorer.version
         if version and version != loaded:
             raise UnknownModel(f"model: {name} is loaded in version {loaded}, not {version}")
         return name, engine
@@ -85,11 +85,11 @@ class ModelRegistry:
         return [
             ranker_pb2.Model(
                 name=name,
-                version=scorer.ranker.manifest.version,
+                version=scorer.version,
                 variant=scorer.variant.file,
                 precision=scorer.variant.precision,
                 provider=scorer.session.provider,
-                max_length=scorer.ranker.manifest.max_length,
+                max_length=scorer.facts.max_length,
                 default_score_kind=_KINDS[scorer.default_kind],
                 is_default=name == default,
             )

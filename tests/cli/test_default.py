@@ -10,6 +10,7 @@ from crossrank.data.eval_set import read_judged_set
 from crossrank.errors import UsageError
 from crossrank.export.onnx_to_torch import write_cross_encoder
 from crossrank.inference.hub import DEFAULT_RANKER, DEFAULT_SENTENCE
+from crossrank.inference.manifest import read_manifest
 from crossrank.inference.scorer import Scorer
 from crossrank.models.cross_encoder import open_cross_encoder, predict
 from crossrank.serve.local import local_server
@@ -28,8 +29,9 @@ DOCUMENTS = [
 def test_what_ships_is_small_and_passed_its_gate() -> None:
     assert sum(file.stat().st_size for file in DEFAULT_RANKER.rglob("*") if file.is_file()) <= 35e6
     with Scorer.open(DEFAULT_RANKER) as scorer:  # proves it on its golden pairs
-        manifest = scorer.ranker.manifest
+        manifest = read_manifest(DEFAULT_RANKER)
         (variant,) = manifest.variants
+        assert scorer.version == manifest.version
         assert scorer.rejected_variants == []
     assert variant.precision == "int8"
     assert variant.batch_invariant

@@ -1,12 +1,15 @@
 """Every architecture with a tokenizer of its own, exported by `auto` and opened by others."""
 
+import platform
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from crossrank import machine
 from crossrank.export.options import ExportOptions
 from crossrank.export.pipeline import ExportReport, export_ranker
+from crossrank.inference.golden import needs_precise_products
 from crossrank.inference.manifest import Budget, read_manifest
 from crossrank.inference.scorer import Scorer
 from crossrank.reranker import RankOptions
@@ -38,6 +41,22 @@ def test_auto_exports_what_the_architecture_allows(kind: str, tmp_path: Path) ->
             np.testing.assert_allclose(scorer.predict(PAIRS), expected, atol=1e-4)
 
 
+# Largest errors of a score on these pairs. A preset for VNNI has weights of full range: where a CPU saturates on them,
+# others than the Scorer, who do not ask for precise products, get scores that are further off (seen: .216 on AVX2).
+SATURATED = 0.5
+ERRORS = {"fp32": 1e-4, "fp16": 5e-3, "int8": 0.2}
+
+
+@pytest.fixture(params=["this CPU", "VNNI hidden"])
+def cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This CPU as it is, and as crossrank sees it without VNNI; the kernels of ONNX Runtime see it as it is."""
+    if request.param == "VNNI hidden":
+        flags = machine.cpu_flags() - {"avx512_vnni", "avx_vnni"}
+        monkeypatch.setattr(machine, "cpu_flags", lambda: flags)
+        assert machine.int8_saturates() == (platform.machine() in ("x86_64", "AMD64"))
+
+
+@pytest.mark.usefixtures("cpu")
 def test_every_variant_opens_in_sentence_transformers(tiny: ExportReport) -> None:
     from sentence_transformers import CrossEncoder
 
@@ -45,13 +64,13 @@ def test_every_variant_opens_in_sentence_transformers(tiny: ExportReport) -> Non
     for variant in read_manifest(tiny.directory).variants:
         model_kwargs = {"file_name": Path(variant.file).name}
         opened = CrossEncoder(str(tiny.directory), backend="onnx", model_kwargs=model_kwargs)
-        errors = np.abs(opened.predict(PAIRS) - expected)
-        assert (
-            errors.max()
-            < {"fp32": 2e-3 if variant.name == "O3" else 1e-4, "fp16": 5e-3, "int8": 0.2}[variant.precision]
-        ), variant.name
+        largest = SATURATED if needs_precise_products(variant) else ERRORS[variant.precision]
+        assert np.abs(opened.predict(PAIRS) - expected).max() < largest, variant.name
+        with Scorer.open(tiny.directory, variant=variant.name) as scorer:
+            assert np.abs(scorer.predict(PAIRS) - expected).max() < ERRORS[variant.precision], variant.name
 
 
+@pytest.mark.usefixtures("cpu")
 def test_every_variant_opens_in_optimum(tiny: ExportReport) -> None:
     from optimum.onnxruntime import ORTModelForSequenceClassification
     from transformers import AutoTokenizer
@@ -64,7 +83,8 @@ def test_every_variant_opens_in_optimum(tiny: ExportReport) -> None:
         )
         with Scorer.open(tiny.directory, variant=variant.name) as scorer:
             logit = scorer.score(PAIRS[:1], RankOptions(score_kind="logit")).values[0]
-        assert float(model(**batch).logits) == pytest.approx(float(logit), abs=1e-3), variant.name
+        largest = SATURATED if needs_precise_products(variant) else 1e-3
+        assert float(model(**batch).logits) == pytest.approx(float(logit), abs=largest), variant.name
 
 
 def test_a_variant_that_may_share_a_run_scores_the_same_in_company(tiny: ExportReport) -> None:

@@ -23,7 +23,7 @@ PAIRS = [(f"query number {number % 9}", f"text {number} " + "word " * (number % 
 def test_every_variant_scores_a_pair_the_same_alone_in_company_and_under_load(
     tiny: "ExportReport", workers: int
 ) -> None:
-    variants = [trial.variant for trial in tiny.trials if not trial.failure and trial.variant.provider == "cpu"]
+    variants = [trial.graph for trial in tiny.trials if not trial.failure and trial.graph.provider == "cpu"]
     assert len(variants) > 4
     for variant in variants:
         with Scorer.open(tiny.directory, variant=variant.file, workers=workers) as scorer:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from crossrank.export.onnx_writer import OnnxWriter
-from crossrank.export.per_token import QuantizedActivations, quantize_weight
+from crossrank.export.quantize_per_token import QuantizedActivations, quantize_weight
 
 weights = arrays(
     np.float32,
