@@ -21,9 +21,10 @@ from crossrank.bench.results import this_run
 from crossrank.cli.bench import AsJson, Out, deliver
 from crossrank.errors import UsageError
 from crossrank.train.collect import collect
-from crossrank.train.fit.base import open_base, usable_precision
+from crossrank.train.fit.base import open_base
 from crossrank.train.fit.fine_tune import fine_tune
 from crossrank.train.fit.losses import make_loss
+from crossrank.train.fit.precision import usable_precision
 from crossrank.train.materialise import TrainingSet, materialise, open_training_set
 from crossrank.train.recipe import Recipe
 from crossrank.train.recipe_files import load_recipe

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from crossrank.data.mining.code import MiningReport
     from crossrank.evaluation.compare import SystemComparison
     from crossrank.train.recipe import Recipe
-    from crossrank.train.report.write import TrainingReport
+    from crossrank.train.report.record import TrainingReport
 
 
 def mine_code(

@@ -59,15 +59,24 @@ def find_leaks(collected: Collected, sets: Sequence[EvalSet], *, but: frozenset[
 
 
 def count_overlap(
-    collected: Collected, sets: Sequence[EvalSet], leaks: Mapping[str, str], cut_out: frozenset[str]
+    collected: Collected,
+    sets: Sequence[EvalSet],
+    leaks: Mapping[str, str],
+    cut_out: frozenset[str],
+    *,
+    refuse: bool = False,
 ) -> Overlap:
-    """Counts leaks, and answers that are held out.
+    """Counts leaks, and answers that are held out, and logs what it finds.
 
     Args:
         collected: the training data.
         sets: what is held out.
         leaks: as `find_leaks` gives them.
-        cut_out: queries of the training data that are held out themselves.
+        cut_out: queries of the training data that are held out themselves, which is no fault of theirs.
+        refuse: whether leaks end the run.
+
+    Raises:
+        UsageError: there are leaks and they are refused, or all examples are leaks.
     """
     answers = NearDuplicates(
         held.corpus[doc_id] for held in sets for query_id in held.queries for doc_id in held.positives(query_id)
@@ -82,21 +91,7 @@ def count_overlap(
             elif example.query not in cut_out:
                 relevant = [text for text, label in zip(example.documents, example.labels, strict=True) if label > 0]
                 overlap.seen_answers += any(True for text in relevant for _ in answers.find(text))
-    return overlap
-
-
-def report_overlap(overlap: Overlap, examples: int, *, refuse: bool) -> None:
-    """Logs what was found.
-
-    Args:
-        overlap: of the training data and what is held out.
-        examples: in the training data.
-        refuse: whether leaks end the run.
-
-    Raises:
-        UsageError: there are leaks and they are refused, or all examples are leaks.
-    """
-    nothing_left = overlap.leaked == examples
+    nothing_left = overlap.leaked == collected.total
     if overlap.leaked and (nothing_left or refuse):
         rest = ", and no other is left" if nothing_left else ""
         raise UsageError(
@@ -109,3 +104,4 @@ def report_overlap(overlap: Overlap, examples: int, *, refuse: bool) -> None:
             LOG.warning("%s", leak)
     if overlap.seen_answers:
         LOG.warning("%d examples answer with a text that is a held-out answer, or nearly", overlap.seen_answers)
+    return overlap

@@ -2,12 +2,15 @@
 
 import json
 import logging
+import random
 from dataclasses import asdict
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crossrank.atomic import replace_directory
 from crossrank.data.files import write_json
@@ -31,15 +34,18 @@ from crossrank.train.fit.base import open_base
 from crossrank.train.fit.cross_validation import cross_validate
 from crossrank.train.fit.distributed import barrier, is_main_process, world_size
 from crossrank.train.fit.fine_tune import fine_tune
-from crossrank.train.materialise import materialise, open_training_set
+from crossrank.train.materialise import TrainingSet, materialise, open_training_set, pairs_of
 from crossrank.train.recipe import Recipe
-from crossrank.train.report.model_card import describe
-from crossrank.train.report.write import TrainingReport, write_result
-from crossrank.train.run_directory import RunDirectory, open_run, run_of
+from crossrank.train.report.record import TrainingReport
+from crossrank.train.report.write import write_result
+from crossrank.train.run_directory import open_run, run_of
 from crossrank.train.split import split_examples
 from crossrank.train.teacher import Teacher, open_teacher
 
 LOG = logging.getLogger("crossrank.train")
+
+# The lengths of these many rows, drawn by seed, stand for all.
+_MEASURED_ROWS = 1000
 
 
 def train(recipe: Recipe, out: Path, *, force: bool = False, time_limit: float | None = None) -> TrainingReport | None:
@@ -64,69 +70,73 @@ def train(recipe: Recipe, out: Path, *, force: bool = False, time_limit: float |
         InvalidData: a line of the data is invalid.
     """
     if not is_main_process():
-        LOG.setLevel(logging.WARNING)
-        barrier()
-        run = run_of(out)
-        fine_tune(open_base(recipe), open_training_set(run.data, recipe.seed), recipe, run)
+        _learn_along(recipe, out)
         return None
     if world_size() > 1 and time_limit:
         raise UsageError("several processes cannot be stopped by the clock; leave --time-limit out")
-    with replace_directory(out, force=force) as directory, open_run(out, recipe, force=force) as run:
-        try:
-            report = _run(recipe, out, run, directory, time_limit)
-        except UsageError:
-            if run.checkpoint() is None:
-                run.remove()  # there is nothing to resume
-            raise
-    run.remove()
-    return report
-
-
-def _run(recipe: Recipe, out: Path, run: RunDirectory, directory: Path, time_limit: float | None) -> TrainingReport:
-    # Mining and a teacher may ask one bi-encoder for the vectors of the same texts.
-    open_bi_encoder = lru_cache(maxsize=2)(BiEncoder)
-    collected = collect(recipe, run.collected, open_bi_encoder)
-    bi_encoder = BiEncoder(recipe.base) if is_bi_encoder(recipe.base) else None
-    split = split_examples(recipe, collected, run.split, bi_encoder)
-    if split.folds and world_size() > 1:
-        raise UsageError("cross-validation is for one process; name data.dev, or set evaluation.without_dev")
-    teacher = open_teacher(recipe, out, open_bi_encoder)
-    relabel = teacher.relabel if teacher else None
-    materialise(collected, recipe.loss, run.data, withheld=split.withheld, relabel=relabel)
-    examples = open_training_set(run.data, recipe.seed)
-    with Progress(LOG, f"open {recipe.base}"):
-        model = open_base(recipe)
-        describe(model, recipe)
-    scorers = _untrained(recipe, model, teacher)
-    baselines = {
-        each.name: _baselines(each, bi_encoder, scorers, run.path / f"baselines-{each.name}.json")
-        for each in split.held_out
-    }
-    crossed = cross_validate(recipe, collected, split, run.folds, relabel) if split.folds else None
-    barrier()
-    evaluated = partial(_quality, split.dev, model) if split.dev and recipe.training.eval_steps else None
-    history = fine_tune(model, examples, recipe, run, evaluate=evaluated, time_limit=time_limit)
-    measured = None
-    if split.dev:
-        tuned = crossed or _scores(split.dev, model)
-        measured = evaluate_run(split.dev, baselines[split.dev.name], tuned, folds=len(split.folds) or None)
-    regressions = [evaluate_run(each, baselines[each.name], _scores(each, model)) for each in split.regression_sets]
-    with Progress(LOG, "judge and write the model"):
-        verdict = None
-        if measured:
-            verdict = judge(
-                measured.comparison,
-                measured.baselines.reference,
-                folds=measured.folds,
-                regression_sets={
-                    each.eval_set.name: (each.comparison, each.baselines.reference) for each in regressions
-                },
+    with open_run(out, recipe, force=force) as run, replace_directory(out, force=force) as directory:
+        # Mining, candidates and a teacher may ask one bi-encoder for the vectors of the same texts.
+        open_bi_encoder = lru_cache(maxsize=2)(BiEncoder)
+        collected = collect(recipe, run.collected, open_bi_encoder)
+        bi_encoder = open_bi_encoder(recipe.base) if is_bi_encoder(recipe.base) else None
+        split = split_examples(recipe, collected, run.split, bi_encoder)
+        if split.folds and world_size() > 1:
+            raise UsageError("cross-validation is for one process; name data.dev, or set evaluation.without_dev")
+        teacher = open_teacher(recipe, out, open_bi_encoder)
+        relabel = teacher.relabel if teacher else None
+        materialise(collected, recipe.loss, run.data, withheld=split.withheld, relabel=relabel)
+        examples = open_training_set(run.data, recipe.seed)
+        with Progress(LOG, f"open {recipe.base}"):
+            model = open_base(recipe)
+        scorers = _untrained(recipe, model, teacher)
+        baselines = {
+            each.name: _baselines(each, bi_encoder, scorers, run.path / f"baselines-{each.name}.json")
+            for each in split.held_out
+        }
+        crossed = cross_validate(recipe, collected, split, run.folds, relabel) if split.folds else None
+        barrier()
+        evaluated = partial(_quality, split.dev, model) if split.dev and recipe.training.eval_steps else None
+        history = fine_tune(model, examples, recipe, run, evaluate=evaluated, time_limit=time_limit)
+        measured = None
+        if split.dev:
+            tuned = crossed or _scores(split.dev, model)
+            measured = evaluate_run(split.dev, baselines[split.dev.name], tuned, folds=len(split.folds) or None)
+        regressions = [evaluate_run(each, baselines[each.name], _scores(each, model)) for each in split.regression_sets]
+        with Progress(LOG, "judge and write the model"):
+            verdict = None
+            if measured:
+                verdict = judge(
+                    measured.comparison,
+                    measured.baselines.reference,
+                    folds=measured.folds,
+                    regression_sets={
+                        each.eval_set.name: (each.comparison, each.baselines.reference) for each in regressions
+                    },
+                )
+            screening = {"bad_rows": collected.bad_rows, "quotes": collected.quotes, **asdict(split.overlap)}
+            calibration = _calibration(recipe, measured)
+            report = TrainingReport(
+                directory=out,
+                recipe=recipe,
+                training_set_pairs=examples.pairs,
+                lengths=_token_lengths(model, examples, recipe.seed),
+                screening=screening,
+                history=history,
+                measured=measured,
+                regressions=regressions,
+                verdict=verdict,
+                calibration=calibration,
             )
-        screening = {"bad_rows": collected.bad_rows, "quotes": collected.quotes, **asdict(split.overlap)}
-        calibration = _calibration(recipe, measured)
-        report = TrainingReport(out, examples.pairs, screening, history, measured, regressions, verdict, calibration)
-        write_result(directory, model, recipe, run, examples, report)
+            write_result(directory, model, report, run.curves)
     return report
+
+
+def _learn_along(recipe: Recipe, out: Path) -> None:
+    """What all but the first of several processes do: they learn from what that one writes."""
+    LOG.setLevel(logging.WARNING)
+    barrier()
+    run = run_of(out)
+    fine_tune(open_base(recipe), open_training_set(run.data, recipe.seed), recipe, run)
 
 
 def _untrained(recipe: Recipe, model: Any, teacher: Teacher | None) -> dict[str, Predict]:
@@ -171,3 +181,11 @@ def _calibration(recipe: Recipe, measured: EvalResult | None) -> Calibration | N
     except UsageError as error:
         LOG.warning("not calibrated: %s", error)
         return None
+
+
+def _token_lengths(model: Any, examples: TrainingSet, seed: int) -> NDArray[np.int64]:
+    """Tokens of the pairs of some rows, drawn by seed, before truncation; int64, shape [pairs]."""
+    rows = random.Random(seed).sample(range(len(examples.dataset)), min(_MEASURED_ROWS, len(examples.dataset)))
+    pairs = list(chain.from_iterable(pairs_of(examples.dataset[row]) for row in rows))
+    encoded = model.tokenizer(pairs, truncation=False, verbose=False, return_attention_mask=False)["input_ids"]
+    return np.array([len(ids) for ids in encoded], dtype=np.int64)

@@ -79,6 +79,8 @@ def run_of(out: Path) -> RunDirectory:
 def open_run(out: Path, recipe: Recipe, *, force: bool) -> Iterator[RunDirectory]:
     """Opens the run that will write `out`: a new one, or one that was stopped. No other process can, meanwhile.
 
+    Its directory is removed when the block ends well, or with a UsageError before the first checkpoint.
+
     Args:
         out: the result's directory.
         recipe: what is run.
@@ -110,7 +112,13 @@ def open_run(out: Path, recipe: Recipe, *, force: bool) -> Iterator[RunDirectory
             for path in run.path.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             write_json(run.path / _RUN_FILE, identity)
-        yield run
+        try:
+            yield run
+        except UsageError:
+            if run.checkpoint() is None:
+                run.remove()  # there is nothing to resume
+            raise
+        run.remove()
     finally:
         if lock is not None:
             os.close(lock)

@@ -8,8 +8,8 @@ import hashlib
 import heapq
 import json
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -26,7 +26,7 @@ from crossrank.evaluation.eval_set import EvalSet, eval_set_of, read_eval_set
 from crossrank.models.bi_encoder import BiEncoder
 from crossrank.progress import Progress
 from crossrank.train.collect import Collected
-from crossrank.train.overlap import Overlap, count_overlap, find_leaks, report_overlap
+from crossrank.train.overlap import Overlap, count_overlap, find_leaks
 from crossrank.train.recipe import Recipe
 
 LOG = logging.getLogger("crossrank.train")
@@ -112,66 +112,45 @@ def split_examples(recipe: Recipe, collected: Collected, path: Path, bi_encoder:
             for number, each in enumerate(wanted)
         ]
     dev, regression_sets = (named[0], named[1:]) if recipe.data.dev else (None, named)
-    kept = _Kept.read(path) or _Kept(find_leaks(collected, named))
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    leaks = kept["leaks"] if kept else find_leaks(collected, named)
+    cut_out = frozenset(kept["cut_out"] if kept else ())
     if strategy in ("hold_out", "cross_validation"):
-        dev = _from_training(recipe, collected, strategy, kept)
+        dev = _from_training(recipe, collected, strategy, leaks, cut_out)
     if len({held.name for held in (*([dev] if dev else []), *regression_sets)}) < len(regression_sets) + bool(dev):
         raise UsageError("two sets that are held out have one name, by which reports go; rename one")
-    if strategy == "hold_out" and dev and not kept.cut_out:
-        kept.cut_out = list(dev.queries.values())
-        kept.leaks |= find_leaks(collected, [dev], but=frozenset(kept.cut_out))
-    withheld = frozenset(kept.leaks) | frozenset(kept.cut_out)
+    if strategy == "hold_out" and dev and not kept:
+        cut_out = frozenset(dev.queries.values())
+        leaks |= find_leaks(collected, [dev], but=cut_out)
+    withheld = cut_out.union(leaks)
     folds = []
     if strategy == "cross_validation" and dev:
         learnt = list(dict.fromkeys(query for query in collected.queries() if query not in withheld))
         folds = folds_of(learnt, recipe.evaluation.folds, recipe.seed)
         if len(folds) < 2:
             raise UsageError("data.train: all queries are nearly one; there is nothing to hold out, so name data.dev")
-    if kept.overlap is None:
-        cross_validated = strategy == "cross_validation"
-        sets = regression_sets if cross_validated or not dev else [dev, *regression_sets]
-        kept.overlap = count_overlap(collected, sets, kept.leaks, frozenset(kept.cut_out))
-        kept.write(path)
-    report_overlap(kept.overlap, collected.total, refuse=recipe.data.leakage == "refuse")
-    return Split(strategy, dev, regression_sets, withheld, folds, kept.overlap)
+    if kept:
+        overlap = Overlap(**kept["overlap"])
+    else:
+        sets = [dev, *regression_sets] if dev and not folds else regression_sets
+        overlap = count_overlap(collected, sets, leaks, cut_out, refuse=recipe.data.leakage == "refuse")
+        write_json(path, {"leaks": leaks, "cut_out": sorted(cut_out), "overlap": asdict(overlap)})
+    return Split(strategy, dev, regression_sets, withheld, folds, overlap)
 
 
-@dataclass(slots=True)
-class _Kept:
-    """What takes long to find.
-
-    Attributes:
-        leaks: a training query -> the held-out query that it is nearly.
-        cut_out: queries of the training data that are held out themselves, which is no fault of theirs.
-        overlap: None until it is known.
-    """
-
-    leaks: dict[str, str]
-    cut_out: list[str] = field(default_factory=list)
-    overlap: Overlap | None = None
-
-    @classmethod
-    def read(cls, path: Path) -> "_Kept | None":
-        if not path.is_file():
-            return None
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return cls(told["leaks"], told["cut_out"], Overlap(**told["overlap"]))
-
-    def write(self, path: Path) -> None:
-        write_json(path, asdict(self))
-
-
-def _from_training(recipe: Recipe, collected: Collected, strategy: ValidationStrategy, kept: _Kept) -> EvalSet | None:
+def _from_training(
+    recipe: Recipe, collected: Collected, strategy: ValidationStrategy, leaks: Collection[str], cut_out: frozenset[str]
+) -> EvalSet | None:
     """A set out of the training data: of a fifth of the queries, or of all that are cross-validated."""
     most = recipe.evaluation.max_queries
-    queries = (query for query in collected.queries() if query not in kept.leaks)
+    queries = (query for query in collected.queries() if query not in leaks)
     name, chosen = "cross-validation", None
     if strategy == "hold_out":
-        name, chosen = "held-out queries", set(kept.cut_out) or held_out_queries(queries, most, recipe.seed)
+        name, chosen = "held-out queries", cut_out or held_out_queries(queries, most, recipe.seed)
     examples = (
         example
         for example in collected.all_examples()
-        if (example.query not in kept.leaks if chosen is None else example.query in chosen)
+        if (example.query not in leaks if chosen is None else example.query in chosen)
     )
     try:
         kept_examples = grouped(examples, on_bad=lambda error: None)

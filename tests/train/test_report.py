@@ -10,35 +10,69 @@ import numpy as np
 import pytest
 
 from crossrank.data.eval_set import JudgedSet
-from crossrank.evaluation.compare import SystemComparison
-from crossrank.inference.calibration import Bin
-from crossrank.train.report.page import ReportInput, report_json, write_report
-from tests.judged_by_hand import AFTER_DOWN, ATTACK, JUDGED, TUNED, UNTUNED, evaluated
+from crossrank.data.trec import Run, ranking_from_scores
+from crossrank.evaluation.baselines import Baselines
+from crossrank.evaluation.eval_result import EvalResult, evaluate_run
+from crossrank.evaluation.eval_set import EvalSet
+from crossrank.evaluation.verdict import judge
+from crossrank.inference.calibration import BeforeAndAfter, Bin, Calibration, Platt
+from crossrank.train.fit.fine_tune import History
+from crossrank.train.recipe import Recipe
+from crossrank.train.report.page import write_report
+from crossrank.train.report.record import TrainingReport
+from tests.judged_by_hand import AFTER_DOWN, ATTACK, JUDGED, TUNED, UNTUNED
 
 
-def bare() -> ReportInput:
-    return ReportInput("brief", "Nothing is known.", {}, [], [], np.empty(0, dtype=np.int64), 128)
+def recipe(name: str, base: str, max_length: int) -> Recipe:
+    tables = {"data": {"train": "unused"}}
+    return Recipe.model_validate({"name": name, "base": base, "max_length": max_length, **tables})
 
 
-def full() -> ReportInput:
-    evaluation = evaluated(JUDGED, {"tuned": TUNED, "base": UNTUNED})
-    return ReportInput(
-        name=f"recipe {ATTACK}",
-        verdict=evaluation.verdict("base"),
-        facts={"base": ATTACK, "pairs": "7,187"},
-        losses=[(1, 0.7, 0.0), (10, 0.4, 2e-5), (20, 0.3, 1e-5)],
-        quality=[(10, 0.5), (20, 0.6)],
+def bare() -> TrainingReport:
+    return TrainingReport(
+        directory=Path("unused"),
+        recipe=recipe("brief", "base", 128),
+        training_set_pairs=0,
+        lengths=np.empty(0, dtype=np.int64),
+        screening={},
+        history=History(),
+        measured=None,
+        regressions=[],
+        verdict=None,
+    )
+
+
+def measured(judged: JudgedSet, tuned: Run, before: dict[str, Run], *, scored: bool = True) -> EvalResult:
+    candidates = {query_id: list(scores) for query_id, scores in tuned.items()}
+    eval_set = EvalSet(judged.queries, judged.corpus, judged.qrels, candidates, "by hand")
+    rankings = {system: ranking_from_scores(run) for system, run in before.items()}
+    return evaluate_run(eval_set, Baselines(rankings, before if scored else {}), tuned)
+
+
+def calibration(before: list[Bin], after: list[Bin]) -> Calibration:
+    bins: BeforeAndAfter[tuple[Bin, ...]] = BeforeAndAfter(before=tuple(before), after=tuple(after))
+    errors: BeforeAndAfter[float] = BeforeAndAfter(before=0.1, after=0.0)
+    curve = Platt(slope=1.0, intercept=0.0)
+    return Calibration(curve=curve, judgements=40, expected_calibration_error=errors, bins=bins)
+
+
+def full() -> TrainingReport:
+    found = measured(JUDGED, TUNED, {"base": UNTUNED, "bm25": UNTUNED})
+    return TrainingReport(
+        directory=Path("unused"),
+        recipe=recipe("full", ATTACK, 30),
+        training_set_pairs=7187,
         lengths=np.array([10, 20, 30, 40]),
-        max_length=30,
-        evaluation=evaluation,
-        judged=JUDGED,
-        tuned=TUNED,
-        untuned=UNTUNED,
-        reference="base",
-        calibration={
-            "before": [Bin(predicted=0.2, observed=0.1, count=30)],
-            "after": [Bin(predicted=0.2, observed=0.2, count=10)],
-        },
+        screening={},
+        history=History(
+            losses=[(1, 0.7, 0.0), (10, 0.4, 2e-5), (20, 0.3, 1e-5)], quality=[(10, 0.5), (20, 0.6)], steps=20
+        ),
+        measured=found,
+        regressions=[],
+        verdict=judge(found.comparison, "base"),
+        calibration=calibration(
+            [Bin(predicted=0.2, observed=0.1, count=30)], [Bin(predicted=0.2, observed=0.2, count=10)]
+        ),
     )
 
 
@@ -125,7 +159,7 @@ def test_its_pictures_are_the_files_beside_it_and_say_what_they_show(written: Pa
 
 def test_texts_are_shown_and_never_become_markup(written: Path) -> None:
     page = Page(written / "report.html")
-    assert page.text.count(ATTACK) == 5  # title, heading, base, query, document
+    assert page.text.count(ATTACK) == 3  # base, query, document
     source = (written / "report.html").read_text(encoding="utf-8")
     assert "<script" not in source
     assert "&lt;script&gt;" in source
@@ -144,37 +178,36 @@ def test_the_page_says_what_was_won_and_lost(written: Path) -> None:
 
 
 def test_a_reference_that_was_not_evaluated_is_refused(tmp_path: Path) -> None:
+    found = measured(JUDGED, TUNED, {"base": UNTUNED})
+    other = replace(found, baselines=Baselines({"bm25": {}}, {}))
     with pytest.raises(ValueError, match="'bm25' was not evaluated; compare with one of tuned, base"):
-        write_report(tmp_path / "report", replace(full(), reference="bm25"))
+        write_report(tmp_path / "report", replace(full(), measured=other))
     assert not (tmp_path / "report").exists()
 
 
-CASES: dict[str, ReportInput] = {
+ONE = JudgedSet({"q": "?"}, {"d": ""}, {"q": {"d": 1}})
+CASES: dict[str, TrainingReport] = {
     "nothing": bare(),
-    "no dev set": replace(full(), evaluation=None, judged=None, tuned=None, untuned=None, reference=None, quality=[]),
-    "no scores before": replace(full(), losses=[], quality=[], calibration={}, untuned=None),
-    "no texts": replace(bare(), evaluation=full().evaluation, untuned=UNTUNED, tuned=TUNED, reference="base"),
-    "one system": replace(bare(), evaluation=evaluated(JUDGED, {"tuned": TUNED}), judged=JUDGED, tuned=TUNED),
+    "no dev set": replace(full(), measured=None, verdict=None, history=History(losses=[(1, 0.7, 0.0)])),
+    "no scores before": replace(
+        bare(),
+        measured=measured(JUDGED, TUNED, {"bm25": UNTUNED}, scored=False),
+        verdict=full().verdict,
+        lengths=np.array([5]),
+    ),
     "one of each": replace(
         bare(),
-        losses=[(1, 0.5, 1e-5)],
-        quality=[(1, 0.0)],
+        history=History(losses=[(1, 0.5, 1e-5)], quality=[(1, 0.0)]),
         lengths=np.array([5]),
-        evaluation=evaluated(
-            JudgedSet({"q": "?"}, {"d": ""}, {"q": {"d": 1}}), {"tuned": {"q": {"d": 0.0}}, "bm25": {}}
-        ),
-        reference="bm25",
-        judged=JudgedSet({"q": "?"}, {"d": ""}, {"q": {"d": 1}}),
-        tuned={"q": {"d": 0.0}},
-        calibration={"before": [], "after": [Bin(predicted=0.5, observed=1.0, count=1)]},
+        measured=measured(ONE, {"q": {"d": 0.0}}, {"bm25": {}}),
+        verdict=full().verdict,
+        calibration=calibration([], [Bin(predicted=0.5, observed=1.0, count=1)]),
     ),
 }
 PICTURES = {
     "nothing": set(),
     "no dev set": {"loss", "lengths", "calibration"},
     "no scores before": {"ndcg", "changes", "scores", "lengths"},
-    "no texts": {"ndcg", "changes"},
-    "one system": {"ndcg", "scores"},
     "one of each": {"loss", "ndcg", "ndcg_by_step", "changes", "scores", "lengths", "calibration"},
 }
 
@@ -193,22 +226,21 @@ def test_what_a_report_lacks_is_left_out(name: str, tmp_path: Path) -> None:
     }
     shown = [heading for picture, heading in sections.items() if picture in PICTURES[name]]
     assert page.headings == ["Ranking quality", "Training", *shown]
-    assert ("It was not evaluated" in page.text) == (CASES[name].evaluation is None)
+    assert ("It was not evaluated" in page.text) == (CASES[name].measured is None)
     for leak in ("None", "nan", "Undefined", "{{"):
         assert leak not in page.text
-    assert ("rank before → after" in page.text) == bool(CASES[name].untuned and CASES[name].judged)
+    assert "rank before → after" not in page.text
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_all_of_it_is_json(name: str) -> None:
-    found = report_json(CASES[name])
+def test_all_of_it_is_json(name: str, tmp_path: Path) -> None:
+    found = write_report(tmp_path, CASES[name])
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert set(found) == {"quality", "changes", "scores", "lengths", "calibration"}
+    assert set(found) == {"changes", "scores", "lengths", "calibration"}
 
 
-def test_the_json_holds_what_the_page_shows() -> None:
-    found = report_json(full())
-    assert found["quality"] == [{"step": 10, "nDCG@10": 0.5}, {"step": 20, "nDCG@10": 0.6}]
+def test_the_json_holds_what_the_page_shows(tmp_path: Path) -> None:
+    found = write_report(tmp_path, full())
     moved = found["changes"]["biggest_wins"][0]["documents"][0]
     assert moved == {"doc_id": "a", "grade": 1, "before": 3, "after": 1, "snippet": "first document"}
     assert set(found["scores"]) == {"base", "tuned"}
@@ -222,11 +254,12 @@ def test_the_json_holds_what_the_page_shows() -> None:
 
 def test_thousands_of_queries_make_a_page_of_the_same_size(tmp_path: Path) -> None:
     ids = [f"q{number}" for number in range(5000)]
-    gains = dict(zip(ids, np.random.default_rng(0).normal(0, 0.2, len(ids)).tolist(), strict=True))
-    measures = ("nDCG@10", "MRR@10", "MAP", "Recall@50")
-    tuned, other = (dict.fromkeys(measures, values) for values in (gains, dict.fromkeys(ids, 0.5)))
-    evaluation = SystemComparison(len(ids), 1.0, {"tuned": tuned, "bm25": other})
-    write_report(tmp_path, replace(bare(), evaluation=evaluation, reference="bm25"))
+    judged = JudgedSet(dict.fromkeys(ids, "query"), {"a": "", "b": ""}, {query_id: {"a": 1} for query_id in ids})
+    gains = np.random.default_rng(0).normal(0, 0.2, len(ids)).tolist()
+    runs = [
+        {query_id: {"a": sign * gain, "b": 0.0} for query_id, gain in zip(ids, gains, strict=True)} for sign in (1, -1)
+    ]
+    write_report(tmp_path, replace(bare(), measured=measured(judged, runs[0], {"bm25": runs[1]})))
     assert (tmp_path / "report.html").stat().st_size < 200_000
 
 

@@ -1,19 +1,17 @@
-"""The model that a recipe starts from, and the precision and device that it is trained with."""
+"""The model that a recipe starts from."""
 
-from typing import Any, Literal, TypeAlias
+from pathlib import Path
+from typing import Any
 
-import torch
 from torch import nn
 from transformers import set_seed
 from transformers.utils import logging
 
 from crossrank.errors import UsageError
-from crossrank.machine import cpu_flags
 from crossrank.models.cross_encoder import activation_module, open_cross_encoder, set_depth
 from crossrank.models.location import is_bi_encoder
-from crossrank.train.recipe import Recipe, Training
-
-Precision: TypeAlias = Literal["fp32", "fp16", "bf16"]
+from crossrank.models.packaged import PACKAGED_BASE, PACKAGED_HUB_ID
+from crossrank.train.recipe import Recipe
 
 
 def open_base(recipe: Recipe) -> Any:
@@ -40,7 +38,19 @@ def open_base(recipe: Recipe) -> Any:
         set_depth(model, recipe.num_hidden_layers)
     if recipe.activation:
         model.activation_fn = activation_module(recipe.activation)
+    _describe(model, recipe)
     return model
+
+
+def _describe(model: Any, recipe: Recipe) -> None:
+    """Fills in the model card what sentence-transformers cannot know."""
+    card = model.model_card_data
+    card.model_name = recipe.name
+    card.generate_widget_examples = False
+    # The card links its base on the hub: right for an id, wrong for a directory or for the packaged base's own name.
+    local = Path(recipe.base).is_dir()
+    card.base_model = None if local else PACKAGED_HUB_ID if recipe.base == PACKAGED_BASE else recipe.base
+    card.base_model_revision = None
 
 
 def _reset_pooler(model: Any) -> None:
@@ -53,22 +63,3 @@ def _reset_pooler(model: Any) -> None:
     if isinstance(pooler, nn.Linear):
         nn.init.eye_(pooler.weight)
         nn.init.zeros_(pooler.bias)
-
-
-def usable_precision(wanted: Training) -> Precision:
-    """The precision that a run gets: what the recipe asks for, or fp32 where the device lacks it.
-
-    fp16 needs a GPU; bf16 needs one that has it, or a CPU with avx512_bf16 or amx_bf16, since others only imitate it.
-    """
-    if torch.cuda.is_available():
-        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        bf16 = bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
-    if wanted.bf16 and bf16:
-        return "bf16"
-    return "fp16" if wanted.fp16 and torch.cuda.is_available() else "fp32"
-
-
-def device_name() -> str:
-    """The device of a run, for reports."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"

@@ -21,8 +21,8 @@ from transformers import PrinterCallback, TrainerCallback
 
 from crossrank.errors import CrossrankError, UsageError
 from crossrank.progress import Progress
-from crossrank.train.fit.base import Precision, usable_precision
 from crossrank.train.fit.losses import make_loss
+from crossrank.train.fit.precision import Precision, device_name, usable_precision
 from crossrank.train.fit.samplers import LengthGroupedBatchSampler
 from crossrank.train.fit.tokenize_pairs import fast_preprocess
 from crossrank.train.materialise import TrainingSet
@@ -52,6 +52,7 @@ class History:
         seconds: wall-clock time of training.
         pairs_seen: pairs trained on, each as often as it was seen.
         precision: what the run was computed in.
+        device: what it was computed on.
         losses: (step, mean loss since the entry before, learning rate applied at that step).
         quality: (step, nDCG@10 of the dev set).
     """
@@ -60,6 +61,7 @@ class History:
     seconds: float = 0.0
     pairs_seen: int = 0
     precision: Precision = "fp32"
+    device: str = ""
     losses: list[tuple[int, float, float]] = field(default_factory=list)
     quality: list[tuple[int, float]] = field(default_factory=list)
 
@@ -97,7 +99,7 @@ def fine_tune(
     report_to = wanted.report_to if resumable else "none"
     if report_to != "none" and not _is_installed(report_to):
         raise UsageError(f"training.report_to: {report_to} is not installed; install it, or choose none")
-    precision = usable_precision(wanted)
+    precision, device = usable_precision(wanted), device_name()
     arguments = CrossEncoderTrainingArguments(
         output_dir=str(run.path),
         **wanted.model_dump(exclude={"fp16", "bf16", "eval_steps", "report_to"}),
@@ -117,23 +119,20 @@ def fine_tune(
     )
     # Of several GPUs, one process uses one: what the losses ask of a model, DataParallel does not have.
     arguments._n_gpu = min(arguments.n_gpu, 1)
-    what = f"train on {examples.pairs:,} pairs, {precision}"
-    recorder = _Recorder(Progress(LOG, what), evaluate, wanted.eval_steps, time_limit)
-    trainer = CrossEncoderTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=examples.dataset,
-        loss=make_loss(model, recipe.loss),
-        callbacks=[recorder],
-    )
-    trainer.remove_callback(PrinterCallback)
-    recorder.log = trainer.log
     checkpoint = run.checkpoint()
+    with Progress(LOG, "prepare the training"):
+        trainer = CrossEncoderTrainer(
+            model=model, args=arguments, train_dataset=examples.dataset, loss=make_loss(model, recipe.loss)
+        )
+    progress = Progress(LOG, f"train on {examples.pairs:,} pairs, {precision}")
+    recorder = _Recorder(progress, trainer.log, evaluate, wanted.eval_steps, time_limit)
+    trainer.add_callback(recorder)
+    trainer.remove_callback(PrinterCallback)
     if checkpoint is not None:
         recorder.before = json.loads((checkpoint / ELAPSED_FILE).read_text(encoding="utf-8"))
     model.max_seq_length = recipe.learning_length
     stoppable = _signals(recorder) if resumable else nullcontext()
-    with recorder.progress, stoppable, warnings.catch_warnings(), fast_preprocess(model):
+    with progress, stoppable, warnings.catch_warnings(), fast_preprocess(model):
         # Of transformers, on checkpoints written within a second: they are then ordered by their steps.
         warnings.filterwarnings("ignore", message="mtime may not be reliable")
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -141,7 +140,7 @@ def fine_tune(
     state = trainer.state
     if state.global_step < state.max_steps:
         raise Stopped(f"stopped at step {state.global_step} of {state.max_steps}; the same command goes on from there")
-    history = History(steps=state.global_step, seconds=recorder.elapsed, precision=precision)
+    history = History(steps=state.global_step, seconds=recorder.elapsed, precision=precision, device=device)
     for entry in state.log_history:
         if "loss" in entry:
             history.losses.append((entry["step"], entry["loss"], entry["learning_rate"]))
@@ -169,12 +168,16 @@ class _Recorder(TrainerCallback):
     """Counts steps, evaluates on the dev set, and stops when it is time."""
 
     def __init__(
-        self, progress: Progress, evaluate: Callable[[], float] | None, every: int | None, time_limit: float | None
+        self,
+        progress: Progress,
+        log: Callable[[dict[str, float]], None],
+        evaluate: Callable[[], float] | None,
+        every: int | None,
+        time_limit: float | None,
     ) -> None:
         self.before = 0.0
         self.stopping = False
-        self.log: Callable[[dict[str, float]], None] = lambda logs: None
-        self.progress = progress
+        self._progress, self._log = progress, log
         self._evaluate, self._every = evaluate, every
         self._time_limit = time_limit
         self._started = time.monotonic()
@@ -186,20 +189,20 @@ class _Recorder(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **others: Any) -> None:
         if logs and "loss" in logs:
-            self.progress.note = f"loss {logs['loss']:.4f}"
+            self._progress.note = f"loss {logs['loss']:.4f}"
             if self._quality is not None:
-                self.progress.note += f", nDCG@10 {self._quality:.3f}"
-            self.progress.tell()
+                self._progress.note += f", nDCG@10 {self._quality:.3f}"
+            self._progress.tell()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        self.progress.resume(state.global_step, state.max_steps)
+        self._progress.resume(state.global_step, state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        self.progress.advance()
+        self._progress.advance()
         if self._evaluate and self._every and state.global_step % self._every == 0 and state.is_world_process_zero:
             self._quality = self._evaluate()
             due = control.should_log
-            self.log({QUALITY: self._quality})
+            self._log({QUALITY: self._quality})
             control.should_log = due  # which the log above has taken for itself
         late = self._time_limit is not None and time.monotonic() - self._started > self._time_limit
         if (late or self.stopping) and args.world_size == 1 and state.global_step < state.max_steps:

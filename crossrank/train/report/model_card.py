@@ -2,46 +2,24 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from crossrank.evaluation.compare import SystemComparison
 from crossrank.evaluation.metrics import MEASURES
 from crossrank.evaluation.systems import label
-from crossrank.models.packaged import PACKAGED_BASE, PACKAGED_HUB_ID
-from crossrank.train.fit.fine_tune import History
-from crossrank.train.recipe import Recipe
+from crossrank.train.report.record import TrainingReport
 
 _HEADING = "## Training Details"
 
 
-def describe(model: Any, recipe: Recipe) -> None:
-    """Fills in what sentence-transformers cannot know, before training."""
-    card = model.model_card_data
-    card.model_name = recipe.name
-    card.generate_widget_examples = False
-    # The card links its base on the hub: right for an id, wrong for a directory or for the packaged base's own name.
-    local = Path(recipe.base).is_dir()
-    card.base_model = None if local else PACKAGED_HUB_ID if recipe.base == PACKAGED_BASE else recipe.base
-    card.base_model_revision = None
-
-
-def append_results(
-    card: Path,
-    recipe: Recipe,
-    history: History,
-    evaluations: Mapping[str, SystemComparison],
-    verdict: str | None,
-) -> None:
+def append_results(card: Path, report: TrainingReport) -> None:
     """Puts the run, its evaluations by name and its verdict before the card's training details."""
     text = card.read_text(encoding="utf-8")
     before, heading, after = text.partition(_HEADING)
-    section = "\n".join(_section(recipe, history, evaluations, verdict))
+    section = "\n".join(_section(report))
     card.write_text(f"{before}{section}\n\n{heading}{after}", encoding="utf-8")
 
 
-def _section(
-    recipe: Recipe, history: History, evaluations: Mapping[str, SystemComparison], verdict: str | None
-) -> list[str]:
+def _section(report: TrainingReport) -> list[str]:
+    recipe, history = report.recipe, report.history
     applied = [rate for _, _, rate in history.losses]
     lines = [
         "## Training Run",
@@ -56,9 +34,10 @@ def _section(
         "",
         "## Evaluation",
         "",
-        f"Verdict: {verdict}." if verdict else "It was not evaluated: nothing could be held out.",
+        f"Verdict: {report.conclusion}" if report.verdict else report.conclusion,
     ]
-    for name, evaluation in evaluations.items():
+    for measured in report.all_measured:
+        name, evaluation = measured.eval_set.name, measured.comparison
         first = evaluation.first
         lines += [
             "",
@@ -73,7 +52,7 @@ def _section(
         for system in evaluation.per_query:
             gap = "" if system == first else str(evaluation.difference(first, system))
             lines.append(f"| {label(system)} | {_cells(evaluation.means(system))} | {gap} |")
-    return [*lines, "", "![nDCG@10](ndcg.png)"] if verdict else lines
+    return [*lines, "", "![nDCG@10](ndcg.png)"] if report.verdict else lines
 
 
 def _cells(means: Mapping[str, float]) -> str:

@@ -1,23 +1,19 @@
 """The report of a training: one page that opens anywhere, offline, with the same findings as JSON."""
 
 import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from numpy.typing import NDArray
 
-from crossrank.data.eval_set import JudgedSet
 from crossrank.data.files import written_beside
 from crossrank.data.trec import Run
 from crossrank.evaluation.compare import SystemComparison
 from crossrank.evaluation.metrics import MEASURES
 from crossrank.evaluation.query_changes import Changes, query_changes
-from crossrank.evaluation.systems import BASE, TUNED, label
-from crossrank.inference.calibration import Bin
+from crossrank.evaluation.systems import TUNED, label
 from crossrank.reporting.distributions import (
     LengthHistogram,
     Reliability,
@@ -27,6 +23,7 @@ from crossrank.reporting.distributions import (
 )
 from crossrank.train.calibration import expected_calibration_error
 from crossrank.train.report import plots
+from crossrank.train.report.record import TrainingReport
 
 REPORT_FILE = "report.html"
 
@@ -38,42 +35,6 @@ _PAGES = Environment(
     lstrip_blocks=True,
 )
 _PAGES.filters["label"] = label
-
-
-@dataclass(frozen=True, slots=True)
-class ReportInput:
-    """What is known of a training when it has ended.
-
-    Attributes:
-        name: of the recipe.
-        verdict: one sentence on what was gained.
-        facts: what the run was, name -> value, such as {"pairs": "7,187", "precision": "bf16"}.
-        losses: (step, mean loss since the entry before, learning rate).
-        quality: (step, nDCG@10 on the held-out queries) of the evaluations while training; may be empty.
-        lengths: tokens of the training pairs, or of a sample of them, before truncation; int64, shape [pairs].
-        max_length: tokens that the model reads of a pair.
-        evaluation: its first system is the tuned one.
-        judged: what `evaluation` was made on.
-        tuned: the scores of the first system.
-        untuned: the scores of `reference`, or None where it has none.
-        reference: the system of `evaluation` that wins and losses are counted against.
-        calibration: bins of the tuned model's probabilities, by what was done to them, such as "before" and "after"
-            calibrating.
-    """
-
-    name: str
-    verdict: str
-    facts: Mapping[str, str]
-    losses: Sequence[tuple[int, float, float]]
-    quality: Sequence[tuple[int, float]]
-    lengths: NDArray[np.int64]
-    max_length: int
-    evaluation: SystemComparison | None = None
-    judged: JudgedSet | None = None
-    tuned: Run | None = None
-    untuned: Run | None = None
-    reference: str | None = None
-    calibration: Mapping[str, Sequence[Bin]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +51,7 @@ class _Picture:
     alt: str
 
 
-def write_report(directory: Path, report: ReportInput) -> None:
+def write_report(directory: Path, report: TrainingReport) -> dict[str, Any]:
     """Writes `report.html`, which holds all that it shows, and its plots as PNGs beside it.
 
     What a report lacks is left out. Each file replaces one of its name once it is complete.
@@ -99,59 +60,77 @@ def write_report(directory: Path, report: ReportInput) -> None:
         directory: is made if it does not exist.
         report: what to show.
 
+    Returns:
+        What the page shows and `TrainingReport.to_json` lacks, fit for `json.dumps`: `changes`
+        (`crossrank.evaluation.query_changes.Changes`), and from `crossrank.reporting.distributions` `scores`
+        (`ScoreHistogram` by system), `lengths` (`LengthHistogram`) and `calibration` (`Reliability` by name). What
+        there is not is None or empty.
+
     Raises:
-        ValueError: `reference` was not evaluated, or a score is not finite.
+        ValueError: the reference was not evaluated, or a score is not finite.
         OSError: a file cannot be written.
     """
     findings = _find(report)
-    pictures = {name: _picture(directory / f"{name}.png", draw, alt) for name, draw, alt in _drawings(report, findings)}
+    systems = _systems(report.measured.comparison) if report.measured else []
+    facts = _facts(report)
+    # All of what is said comes before the first is drawn.
+    drawings = list(_drawings(report, findings))
+    pictures = {name: _picture(directory / f"{name}.png", draw, alt) for name, draw, alt in drawings}
     page = _PAGES.get_template("report.html.jinja").render(
         report=report,
+        facts=facts,
+        evaluation=report.measured and report.measured.comparison,
+        untuned=_untuned(report),
         findings=findings,
         pictures=pictures,
         measures=MEASURES,
-        systems=_systems(report.evaluation) if report.evaluation else [],
+        systems=systems,
     )
     with written_beside(directory / REPORT_FILE) as staged:
         staged.write_text(page, encoding="utf-8")
-
-
-def report_json(report: ReportInput) -> dict[str, Any]:
-    """What the page shows and `SystemComparison.to_json` lacks, fit for `json.dumps`.
-
-    Its keys: `quality` by step, `changes` (`crossrank.evaluation.query_changes.Changes`), and from
-    `crossrank.reporting.distributions` `scores`
-    (`ScoreHistogram` by system), `lengths` (`LengthHistogram`) and `calibration` (`Reliability` by name). What there
-    is not is None or empty.
-
-    Raises:
-        ValueError: as `write_report`.
-    """
-    quality = [{"step": step, "nDCG@10": value} for step, value in report.quality]
-    found = _find(report)
     calibration = {
         name: {"bins": [each.model_dump() for each in diagram.bins], "error": diagram.error}
-        for name, diagram in found.calibration.items()
+        for name, diagram in findings.calibration.items()
     }
-    return {"quality": quality, **asdict(found), "calibration": calibration}
+    return {**asdict(findings), "calibration": calibration}
 
 
-def _find(report: ReportInput) -> _Findings:
-    changes = None
-    if report.evaluation and report.reference:
-        changes = query_changes(report.evaluation, report.reference, report.judged, report.tuned, report.untuned)
-    runs = {report.reference or BASE: report.untuned, TUNED: report.tuned}
-    scores = {
-        system: histogram
-        for system, run in runs.items()
-        if run and report.judged and (histogram := score_histogram(run, report.judged))
+def _facts(report: TrainingReport) -> dict[str, str]:
+    history, base = report.history, report.recipe.base
+    return {
+        "base": Path(base).name if Path(base).is_dir() else base,
+        "training set": f"{report.training_set_pairs:,} pairs",
+        "loss": report.recipe.loss.name,
+        "steps": f"{history.steps:,}",
+        "pairs seen": f"{history.pairs_seen:,}",
+        "time": f"{history.seconds:,.0f} s",
+        "precision": f"{history.precision} on {history.device}",
     }
+
+
+def _untuned(report: TrainingReport) -> Run | None:
+    """The scores of the system that wins and losses are counted against, where it has any."""
+    baselines = report.measured and report.measured.baselines
+    return baselines.scores.get(baselines.reference) if baselines else None
+
+
+def _find(report: TrainingReport) -> _Findings:
+    changes, scores = None, {}
+    if measured := report.measured:
+        reference, untuned = measured.baselines.reference, _untuned(report)
+        changes = query_changes(measured.comparison, reference, measured.eval_set, measured.tuned, untuned)
+        scores = {
+            system: histogram
+            for system, run in ((reference, untuned), (TUNED, measured.tuned))
+            if run and (histogram := score_histogram(run, measured.eval_set))
+        }
     calibration = {
         name: Reliability(list(bins), expected_calibration_error(bins))
-        for name, bins in report.calibration.items()
+        for name, bins in (report.calibration.bins if report.calibration else ())
         if bins
     }
-    return _Findings(changes, scores, length_histogram(report.lengths, report.max_length), calibration)
+    lengths = length_histogram(report.lengths, report.recipe.max_length)
+    return _Findings(changes, scores, lengths, calibration)
 
 
 def _systems(evaluation: SystemComparison) -> list[dict[str, Any]]:
@@ -166,17 +145,17 @@ def _systems(evaluation: SystemComparison) -> list[dict[str, Any]]:
     ]
 
 
-def _drawings(report: ReportInput, findings: _Findings) -> Iterator[tuple[str, Callable[[Path], None], str]]:
+def _drawings(report: TrainingReport, findings: _Findings) -> Iterator[tuple[str, Callable[[Path], None], str]]:
     """Yields name, drawing and, for who does not see it, the gist of each picture that there is something for."""
-    if losses := report.losses:
+    if losses := report.history.losses:
         rate = max(rate for _, _, rate in losses)
         yield (
             "loss",
-            lambda path: plots.plot_loss(report.losses, path),
+            lambda path: plots.plot_loss(losses, path),
             f"Loss over {losses[-1][0]} steps: {losses[0][1]:.4f} at the first report, "
             f"{losses[-1][1]:.4f} at the last; learning rate {rate:.3g} at its highest.",
         )
-    if quality := report.quality:
+    if quality := report.history.quality:
         step, best = max(quality, key=lambda entry: entry[1])
         yield (
             "ndcg_by_step",
@@ -184,7 +163,8 @@ def _drawings(report: ReportInput, findings: _Findings) -> Iterator[tuple[str, C
             f"nDCG@10 while training: {quality[0][1]:.3f} at step {quality[0][0]}, {quality[-1][1]:.3f} at step "
             f"{quality[-1][0]}, best {best:.3f} at step {step}.",
         )
-    if evaluation := report.evaluation:
+    if report.measured:
+        evaluation = report.measured.comparison
         means = (f"{label(system)} {evaluation.means(system)['nDCG@10']:.3f}" for system in evaluation.per_query)
         yield "ndcg", lambda path: plots.plot_quality(evaluation, path), f"nDCG@10: {', '.join(means)}."
     if changes := findings.changes:
