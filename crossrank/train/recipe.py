@@ -79,6 +79,7 @@ class Source(Table):
         False, description="labels of a judged set are grades over its highest; else 1 for each grade above 0"
     )
     corpus: Path | None = Field(None, description="the judged set whose documents this one judges, if not its own")
+    licence: str | None = Field(None, description="under which a model may learn from it; kept with packed inputs")
     label_weight: float | None = Field(
         None, ge=0, description="for this source, in the place of distillation.label_weight; packed training"
     )

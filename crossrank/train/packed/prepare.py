@@ -51,7 +51,11 @@ def prepare_inputs(recipe: Recipe, share: float = 1.0) -> PackedInputs:
         judged = _shared(read_judged_source(source, recipe.seed), recipe.seed, share)
         _log.info("pack %s: %d queries, %d documents", source.path, len(judged.queries), len(judged.corpus))
         lists = BM25(judged.corpus).top(judged.queries, _DEPTH)
-        facts: dict[str, object] = {"weight": source.weight, "label_weight": source.label_weight}
+        facts: dict[str, object] = {
+            "weight": source.weight,
+            "label_weight": source.label_weight,
+            "licence": source.licence,
+        }
         train.append(_packed(source.path.name, facts, judged, lists, texts))
     tune = []
     for path in (*([recipe.data.dev] if recipe.data.dev else []), *recipe.data.regression_sets):
