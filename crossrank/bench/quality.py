@@ -66,7 +66,7 @@ def bench_quality(options: QualityOptions) -> QualityResult:
     manifest = open_ranker(options.ranker).manifest
     variants = choose_variants(manifest, options.variants)
     if not options.data:
-        raise UsageError("give at least one judged set to measure on")
+        raise UsageError("give at least one evaluation set to measure on")
     lengths = options.max_lengths or (manifest.max_length,)
     if too_long := [length for length in lengths if length > manifest.max_length]:
         raise UsageError(f"max_length {too_long[0]}: the ranker reads at most {manifest.max_length} tokens of a pair")

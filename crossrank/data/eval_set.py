@@ -1,4 +1,4 @@
-"""A judged set: queries, documents, graded judgements and, if there are any, first-stage candidates.
+"""Evaluation sets in BEIR layout: queries, documents, graded judgements and, if there are any, first-stage candidates.
 
 A directory holds `queries.jsonl` ({"query_id", "text"}), `corpus.jsonl` ({"doc_id", "text", and maybe "title"}),
 `qrels.tsv` in TREC's four columns (query_id 0 doc_id grade) and maybe `candidates.jsonl` ({"query_id",
@@ -45,7 +45,7 @@ def is_judged_set(path: Path) -> bool:
 
 
 def read_judged_set(directory: Path, corpus: dict[str, str] | None = None) -> JudgedSet:
-    """Read a judged set, every text and id of it in file order.
+    """Read an evaluation set, every text and id of it in file order.
 
     A title that is not empty goes before its text, on a line of its own. Queries without a judgement are kept. The
     judgements may be of another set's documents: `corpus` then holds them, and the directory needs none.
@@ -57,7 +57,7 @@ def read_judged_set(directory: Path, corpus: dict[str, str] | None = None) -> Ju
     """
     if corpus is None and not is_judged_set(directory):
         raise InvalidData(
-            directory, "not a judged set; it must hold queries.jsonl, corpus.jsonl and qrels.tsv or qrels/test.tsv"
+            directory, "not an evaluation set; it must hold queries.jsonl, corpus.jsonl and qrels.tsv or qrels/test.tsv"
         )
     queries = read_queries(directory / "queries.jsonl")
     corpus = read_corpus(directory / "corpus.jsonl") if corpus is None else corpus
@@ -69,7 +69,7 @@ def read_judged_set(directory: Path, corpus: dict[str, str] | None = None) -> Ju
 
 
 def write_judged_set(judged: JudgedSet, directory: Path) -> None:
-    """Write a judged set and read it back before it takes its name; missing parents are made.
+    """Write an evaluation set and read it back before it takes its name; missing parents are made.
 
     Nothing is left of a write that fails. A query whose judgements are an empty mapping comes back without it.
 

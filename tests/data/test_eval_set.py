@@ -129,7 +129,7 @@ def test_other_directories_are_no_judged_sets(tmp_path: Path) -> None:
     write(tmp_path, queries=QUERY, corpus=DOC)
     for path in (tmp_path, tmp_path / "absent", tmp_path / "queries.jsonl"):
         assert not is_judged_set(path)
-        with pytest.raises(InvalidData, match="not a judged set"):
+        with pytest.raises(InvalidData, match="not an evaluation set"):
             read_judged_set(path)
 
 
