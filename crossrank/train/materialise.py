@@ -6,7 +6,7 @@ The result is Arrow files that training maps into memory.
 import json
 import logging
 import random
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -130,13 +130,6 @@ def open_training_set(directory: Path, seed: int) -> TrainingSet:
     dataset = concatenate_datasets(mixed)
     pairs_of_a_row = told["pairs"] / sum(source["rows"] for source in told["sources"])
     return TrainingSet(dataset, round(len(dataset) * pairs_of_a_row), told["useless"])
-
-
-def pairs_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The (query, document) of a row of any shape."""
-    texts = [row[column] for column in row if column not in ("query", "label", "labels")]
-    documents = texts[0] if isinstance(texts[0], list) else texts
-    return [(row["query"], document) for document in documents]
 
 
 class _Writer:

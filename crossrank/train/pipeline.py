@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache, partial
 from itertools import chain
@@ -34,7 +35,7 @@ from crossrank.train.fit.base import open_base
 from crossrank.train.fit.cross_validation import cross_validate
 from crossrank.train.fit.distributed import barrier, is_main_process, world_size
 from crossrank.train.fit.fine_tune import fine_tune
-from crossrank.train.materialise import TrainingSet, materialise, open_training_set, pairs_of
+from crossrank.train.materialise import TrainingSet, materialise, open_training_set
 from crossrank.train.recipe import Recipe
 from crossrank.train.report.record import TrainingReport
 from crossrank.train.report.write import write_result
@@ -186,6 +187,13 @@ def _calibration(recipe: Recipe, measured: EvalResult | None) -> Calibration | N
 def _token_lengths(model: Any, examples: TrainingSet, seed: int) -> NDArray[np.int64]:
     """Tokens of the pairs of some rows, drawn by seed, before truncation; int64, shape [pairs]."""
     rows = random.Random(seed).sample(range(len(examples.dataset)), min(_MEASURED_ROWS, len(examples.dataset)))
-    pairs = list(chain.from_iterable(pairs_of(examples.dataset[row]) for row in rows))
+    pairs = list(chain.from_iterable(_pairs_of(examples.dataset[row]) for row in rows))
     encoded = model.tokenizer(pairs, truncation=False, verbose=False, return_attention_mask=False)["input_ids"]
     return np.array([len(ids) for ids in encoded], dtype=np.int64)
+
+
+def _pairs_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The (query, document) of a row of any shape."""
+    texts = [row[column] for column in row if column not in ("query", "label", "labels")]
+    documents = texts[0] if isinstance(texts[0], list) else texts
+    return [(row["query"], document) for document in documents]
