@@ -78,7 +78,7 @@ def test_a_base_install_says_which_runtime_to_install(install: Install, wheel: P
 @pytest.mark.parametrize(
     ("extras", "modules"),
     [
-        ("cpu,export", "crossrank.export.pipeline, crossrank.export.onnx_to_torch"),
+        ("cpu,export", "crossrank.export.pipeline, crossrank.export.graph.onnx_to_torch"),
         ("cpu,bench", "crossrank.bench.quality, crossrank.bench.capacity, crossrank.bench.report"),
         ("cpu,train", "crossrank.train.pipeline, crossrank.evaluation.evaluate_model, crossrank.data.mining.code"),
     ],

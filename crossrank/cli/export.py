@@ -84,7 +84,7 @@ def export_pytorch(
 ) -> None:
     """Write a ranker's weights as a cross-encoder, to fine-tune it."""
     with needs("export"):
-        from crossrank.export.onnx_to_torch import write_cross_encoder
+        from crossrank.export.graph.onnx_to_torch import write_cross_encoder
     difference = write_cross_encoder(ranker_or_default(ranker), out, force=force)
     if as_json:
         print_json({"directory": str(out), "largest_difference": difference})

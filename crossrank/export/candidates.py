@@ -8,11 +8,11 @@ from typing import Any
 import onnx
 
 from crossrank.errors import UsageError
-from crossrank.export.convert import to_float16
-from crossrank.export.encoder import read_encoder
-from crossrank.export.prune import write_pruned
-from crossrank.export.quantize_ladder import per_token_rungs
-from crossrank.export.quantize_presets import INT8_PRESETS, quantize
+from crossrank.export.graph.convert import to_float16
+from crossrank.export.graph.encoder import read_encoder
+from crossrank.export.graph.prune import write_pruned
+from crossrank.export.quantize.ladder import per_token_rungs
+from crossrank.export.quantize.presets import INT8_PRESETS, quantize
 from crossrank.inference.manifest import Graph, Precision, Provider
 from crossrank.machine import instruction_set
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from crossrank.atomic import replace_directory
 from crossrank.errors import CrossrankError
 from crossrank.export.candidates import BuildContext, Candidate, build_candidates, file_name, resolve
-from crossrank.export.convert import convert
 from crossrank.export.eval_sets import read_eval_sets
 from crossrank.export.gate import refuse_easy
 from crossrank.export.golden_pairs import golden_pairs
+from crossrank.export.graph.convert import convert
 from crossrank.export.options import ExportOptions
 from crossrank.export.source import describe, write_files
 from crossrank.export.verifier import Trial, Verifier

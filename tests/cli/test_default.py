@@ -8,7 +8,7 @@ import pytest
 from crossrank.client import RankClient
 from crossrank.data.eval_set import read_judged_set
 from crossrank.errors import UsageError
-from crossrank.export.onnx_to_torch import write_cross_encoder
+from crossrank.export.graph.onnx_to_torch import write_cross_encoder
 from crossrank.inference.hub import DEFAULT_RANKER, DEFAULT_SENTENCE
 from crossrank.inference.manifest import read_manifest
 from crossrank.inference.scorer import Scorer

@@ -8,8 +8,8 @@ import pytest
 from onnx import numpy_helper
 
 from crossrank.errors import InvalidRanker, UsageError
-from crossrank.export import convert as conversion
 from crossrank.export import pipeline
+from crossrank.export.graph import convert as conversion
 from crossrank.export.options import ExportOptions
 from crossrank.export.pipeline import ExportRefused, ExportReport, export_ranker
 from crossrank.inference.manifest import Budget

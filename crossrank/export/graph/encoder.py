@@ -74,7 +74,7 @@ def read_encoder(model: Any) -> Encoder | None:
         model: a transformers model of BERT's, RoBERTa's, XLM-RoBERTa's or CamemBERT's architecture.
 
     Returns:
-        None where the architecture is another one, or differs in what the graph of `crossrank.export.prune` computes.
+        None where the architecture is another one, or differs in what `crossrank.export.graph.prune` computes.
     """
     config = model.config
     if config.model_type not in _BERT | _ROBERTA:

@@ -1,4 +1,4 @@
-"""Reads the weights of a graph of `crossrank.export.prune`, int8 or fp32, back into a PyTorch cross-encoder.
+"""Reads the weights of a graph of `crossrank.export.graph.prune`, int8 or fp32, back into a PyTorch cross-encoder.
 
 The graph holds its weights regrouped: a norm's shift is in the biases that follow it, a divisor of activations in the
 rows of a matrix. They come back in another grouping that computes the same: the residual's whole shift becomes the
@@ -17,11 +17,11 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from crossrank.atomic import replace_directory
 from crossrank.errors import UsageError
-from crossrank.export.encoder import MATRICES, Array
+from crossrank.export.graph.encoder import MATRICES, Array
 from crossrank.inference.ranker import open_ranker
 from crossrank.models.cross_encoder import open_cross_encoder
 
-# Graphs of `crossrank.export.prune`, the exact one first.
+# Graphs of `crossrank.export.graph.prune`, the exact one first.
 _READABLE = ("model_pruned", "model_qint8_per_token")
 _HF_NAMES = dict(
     zip(
@@ -76,7 +76,7 @@ def read_back(graph: Path, directory: Path) -> Any:
     """Reads a graph into a transformers model.
 
     Args:
-        graph: written by `crossrank.export.prune` for a BERT model.
+        graph: written by `crossrank.export.graph.prune` for a BERT model.
         directory: that holds the model's config.json.
 
     Raises:

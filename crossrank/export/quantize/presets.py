@@ -8,7 +8,7 @@ from optimum.onnxruntime import ORTQuantizer
 from optimum.onnxruntime.configuration import AutoQuantizationConfig
 from transformers import AutoConfig
 
-from crossrank.export.convert import quiet_scratch
+from crossrank.export.graph.convert import quiet_scratch
 
 INT8_PRESETS: dict[str, Callable[..., Any]] = {
     "quint8_avx2": AutoQuantizationConfig.avx2,

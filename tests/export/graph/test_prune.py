@@ -7,9 +7,9 @@ import onnxruntime
 import pytest
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from crossrank.export.encoder import read_encoder
-from crossrank.export.prune import all_matrices, write_pruned
-from crossrank.export.smooth import measure_ranges, smooth
+from crossrank.export.graph.encoder import read_encoder
+from crossrank.export.graph.prune import all_matrices, write_pruned
+from crossrank.export.quantize.smooth import measure_ranges, smooth
 from tests.tiny_models import MAX_LENGTH, tiny_cross_encoder
 
 TEXTS = [
@@ -123,7 +123,7 @@ def test_other_architectures_are_left_to_the_plain_path(kind: str, tmp_path: Pat
 
 
 def test_weights_above_the_limit_of_a_file_go_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crossrank.export.onnx_writer._LARGEST_FILE", 1000)
+    monkeypatch.setattr("crossrank.export.graph.onnx_writer._LARGEST_FILE", 1000)
     opened = Opened("bert", tmp_path / "model")
     encoder = read_encoder(opened.model)
     assert encoder is not None

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from crossrank.export.encoder import Array
-from crossrank.export.onnx_writer import OnnxWriter
+from crossrank.export.graph.encoder import Array
+from crossrank.export.graph.onnx_writer import OnnxWriter
 
 # After GELU nothing is below -0.17, so 16 of the 256 steps serve what is negative.
 _GELU_ZERO_POINT = 16

@@ -7,7 +7,7 @@ Layer normalisation is written as MeanVarianceNormalization, several times faste
 LayerNormalization on a CPU. Its scale and shift go into what follows: into the matrices and biases exactly, and into
 the residual as one multiplication and one addition, which takes the next bias along.
 
-Weights have names, by which `crossrank.export.onnx_to_torch` finds them again.
+Weights have names, by which `crossrank.export.graph.onnx_to_torch` finds them again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from crossrank.export.encoder import MATRICES, Array, Encoder, Linear, Norm
-from crossrank.export.onnx_writer import OnnxWriter
-from crossrank.export.quantize_per_token import QuantizedActivations
+from crossrank.export.graph.encoder import MATRICES, Array, Encoder, Linear, Norm
+from crossrank.export.graph.onnx_writer import OnnxWriter
+from crossrank.export.quantize.per_token import QuantizedActivations
 
 _ATTENTION_INPUTS = MATRICES[:3]
 # MeanVarianceNormalization has an epsilon of its own, 1e-9; BERT's is 1e-12, RoBERTa's 1e-5.
@@ -58,7 +58,7 @@ def write_pruned(
         path: the file to write.
         quantized: the matrices that become int8, with activation scales per token; where there are any, so do the
             word embeddings, with a scale for each row.
-        smoothing: see `crossrank.export.smooth`; needed where something is quantised.
+        smoothing: see `crossrank.export.quantize.smooth`; needed where something is quantised.
     """
     _EncoderGraph(encoder, quantized, smoothing or {}).write(path)
 

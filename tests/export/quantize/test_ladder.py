@@ -4,7 +4,7 @@ from pathlib import Path
 import onnx
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from crossrank.export.quantize_ladder import per_token_rungs
+from crossrank.export.quantize.ladder import per_token_rungs
 from tests.tiny_models import tiny_cross_encoder
 
 

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from crossrank.export.onnx_writer import OnnxWriter
-from crossrank.export.quantize_per_token import QuantizedActivations, quantize_weight
+from crossrank.export.graph.onnx_writer import OnnxWriter
+from crossrank.export.quantize.per_token import QuantizedActivations, quantize_weight
 
 weights = arrays(
     np.float32,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from crossrank.export.encoder import Array, Encoder, Linear
+from crossrank.export.graph.encoder import Array, Encoder, Linear
 
 _ALPHA = 0.5
 _SMALLEST = 1e-5
@@ -36,7 +36,7 @@ def smooth(encoder: Encoder, ranges: Sequence[Ranges]) -> tuple[Encoder, dict[in
 
     Returns:
         An encoder that computes the same, its attention outputs smoothed by its values' matrices; and the divisors
-        of what comes from its norms, which `crossrank.export.prune.write_pruned` takes.
+        of what comes from its norms, which `crossrank.export.graph.prune.write_pruned` takes.
     """
     layers, divisors = [], {}
     for number, (layer, measured) in enumerate(zip(encoder.layers, ranges, strict=True)):
@@ -62,7 +62,8 @@ def measure_ranges(model: Any, encoder: Encoder, batches: Sequence[Mapping[str, 
 
     Args:
         model: the transformers model that `encoder` was read from.
-        encoder: its weights; a norm's shift does not count, since `crossrank.export.prune` adds it behind the product.
+        encoder: its weights; a norm's shift does not count, since `crossrank.export.graph.prune` adds it behind the
+            product.
         batches: inputs of the model as its tokenizer gives them, without padding.
     """
     largest: dict[tuple[int, str], Array] = {}

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from crossrank.errors import UsageError
-from crossrank.export.encoder import read_encoder
-from crossrank.export.onnx_to_torch import read_back
-from crossrank.export.prune import all_matrices, write_pruned
-from crossrank.export.smooth import measure_ranges, smooth
-from tests.export.test_prune import TEXTS, Opened
+from crossrank.export.graph.encoder import read_encoder
+from crossrank.export.graph.onnx_to_torch import read_back
+from crossrank.export.graph.prune import all_matrices, write_pruned
+from crossrank.export.quantize.smooth import measure_ranges, smooth
+from tests.export.graph.test_prune import TEXTS, Opened
 
 
 @pytest.fixture

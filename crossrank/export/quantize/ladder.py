@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crossrank.export.encoder import MATRICES, Encoder, read_encoder
-from crossrank.export.prune import Matrix, all_matrices, write_pruned
-from crossrank.export.smooth import measure_ranges, smooth
+from crossrank.export.graph.encoder import MATRICES, Encoder, read_encoder
+from crossrank.export.graph.prune import Matrix, all_matrices, write_pruned
+from crossrank.export.quantize.smooth import measure_ranges, smooth
 
 Group = frozenset[Matrix]
 
