@@ -103,7 +103,7 @@ def test_a_model_card_shows_what_such_a_card_shows(named_case: Any) -> None:
     loss = {"code-search-ratings": "BinaryCrossEntropyLoss", "outdoor-skills": "FitMixinLoss"}[recipe.name]
     for needed in (loss, "### Framework Versions", "CrossEncoder(", "## Evaluation", "base, untuned", "| BM25 |"):
         assert needed in card, needed
-    assert f"Size: {report.pairs:,} training samples" in card
+    assert f"Size: {report.training_set_pairs:,} training samples" in card
     assert str(report.directory.parent) not in card
 
 
@@ -135,7 +135,7 @@ def test_a_ranker_and_its_model_evaluate_the_same(trained: Path, ranker: Path) -
 
 
 def test_a_bi_encoder_is_not_evaluated_with_a_random_head() -> None:
-    with pytest.raises(UsageError, match="no head for a score"):
+    with pytest.raises(UsageError, match="is no cross-encoder"):
         evaluate_model(PACKAGED_BASE, HELDOUT)
 
 
