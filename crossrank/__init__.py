@@ -1,5 +1,6 @@
 """Fine-tune, export, prove and serve cross-encoder rerankers. Importing this package imports nothing else."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,11 @@ if TYPE_CHECKING:
     from crossrank.inference.scorer import Scorer
     from crossrank.reranker import RankOptions, Reranker
     from crossrank.results import RankedDocument
+
+# Libraries read these once, when they are imported, so they are set before any of ours can import one. Who wants to
+# report to the makers of ONNX Runtime or of Hugging Face sets them to 0.
+for _switch in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
+    os.environ.setdefault(_switch, "1")
 
 __all__ = [
     "AsyncRankClient",

@@ -5,13 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
 
 from crossrank.bench.load.load_metrics import LoadMeasurement
 from crossrank.bench.results import RATE, BenchResult, CapacityResult, LoadTestResult, QualityResult
+from crossrank.reporting.figures import Axes, Figure, FigureCanvasAgg, ScalarFormatter
 
 # Okabe and Ito's palette, which stays distinct for the colour-blind.
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#8c8c8c"

@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from crossrank.data.files import written_beside
 from crossrank.evaluation.compare import SystemComparison
 from crossrank.evaluation.query_changes import Changes
 from crossrank.evaluation.systems import label
 from crossrank.reporting.distributions import LengthHistogram, Reliability, ScoreHistogram
+from crossrank.reporting.figures import Axes, Figure, MaxNLocator, PercentFormatter
 
 # Okabe and Ito's palette, which stays distinct for the colour-blind.
 _BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#8c8c8c"
