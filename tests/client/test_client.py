@@ -123,7 +123,7 @@ class Endless(ranker_pb2_grpc.RankServiceServicer):
             if number == 0:
                 error.retry_after.FromMilliseconds(250)
             yield ranker_pb2.RankStreamResponse(error=error)
-        self.left.wait(30)
+        self.left.wait(120)
 
 
 def test_a_stream_says_when_to_try_again_and_ends_when_its_client_leaves_it() -> None:
@@ -134,7 +134,7 @@ def test_a_stream_says_when_to_try_again_and_ends_when_its_client_leaves_it() ->
         assert [error.retry_after for error in errors] == [0.25, None]
         assert not endless.left.is_set()
         outcomes.close()
-        assert endless.left.wait(10)
+        assert endless.left.wait(120)
 
 
 class Tomorrow(ranker_pb2_grpc.RankServiceServicer):

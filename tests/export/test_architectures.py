@@ -57,10 +57,10 @@ def cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.usefixtures("cpu")
-def test_every_variant_opens_in_sentence_transformers(tiny: ExportReport) -> None:
+def test_every_variant_opens_in_sentence_transformers(tiny_model: Path, tiny: ExportReport) -> None:
     from sentence_transformers import CrossEncoder
 
-    expected = CrossEncoder(str(tiny.directory.parent / "model")).predict(PAIRS)
+    expected = CrossEncoder(str(tiny_model)).predict(PAIRS)
     for variant in read_manifest(tiny.directory).variants:
         model_kwargs = {"file_name": Path(variant.file).name}
         opened = CrossEncoder(str(tiny.directory), backend="onnx", model_kwargs=model_kwargs)

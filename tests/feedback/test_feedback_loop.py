@@ -12,6 +12,8 @@ from crossrank.data.eval_set import JudgedSet, read_judged_set
 from crossrank.data.examples import read_examples
 from crossrank.data.trec import Ranking
 from crossrank.evaluation.metrics import evaluate, mean
+from crossrank.export.graph.onnx_to_torch import write_cross_encoder
+from crossrank.inference.hub import DEFAULT_RANKER
 from crossrank.serve.local import local_server
 from tests.conftest import HELDOUT
 
@@ -38,14 +40,10 @@ def answers(target: str, judged: JudgedSet) -> Ranking:
 
 
 @pytest.mark.verify
-@pytest.mark.timeout(600)
-def test_ratings_reach_the_order(trained: Path, ranker: Path, tmp_path: Path) -> None:
+def test_ratings_reach_the_order(tmp_path: Path) -> None:
     judged = read_judged_set(HELDOUT)
     store, rows, better = tmp_path / "feedback.db", tmp_path / "ratings.jsonl", tmp_path / "better"
-    with local_server(str(ranker), "--feedback", str(store), "--feedback-texts") as (
-        target,
-        _,
-    ):
+    with local_server("--feedback", str(store), "--feedback-texts") as (target, _):
         before = answers(target, judged)
         with RankClient(target) as client:
             given = 0
@@ -57,8 +55,9 @@ def test_ratings_reach_the_order(trained: Path, ranker: Path, tmp_path: Path) ->
                         given += 1
     report = json.loads(crossrank("feedback", "export", str(store), "--out", str(rows), "--json"))
     assert report["from_ratings"] == RATINGS == len(list(read_examples(rows)))
+    write_cross_encoder(DEFAULT_RANKER, tmp_path / "base")
     (tmp_path / "recipe.toml").write_text(
-        f'name = "rated"\nbase = "{trained}"\nmax_length = 96\n[data]\ntrain = "ratings.jsonl"\n'
+        f'name = "rated"\nbase = "{tmp_path / "base"}"\nmax_length = 96\n[data]\ntrain = "ratings.jsonl"\n'
         '[training]\nnum_train_epochs = 6\nlearning_rate = 1e-4\nper_device_train_batch_size = 8\nreport_to = "none"\n'
     )
     trained_report = json.loads(crossrank("train", str(tmp_path / "recipe.toml"), "--out", str(better), "--json"))

@@ -43,7 +43,7 @@ def written(path: Path, answers: list[Answer], *, texts: bool = True) -> None:
         results = [ranker_pb2.RankResult(index=index, id=name, score=-index) for index, name in enumerate(ids)]
         store.show(request, ranker_pb2.RankResponse(request_id=f"r{number}", results=results))
         for name, kind, value in judgements:
-            store.record(Feedback(f"r{number}", name, kind, value)).result(30)
+            store.record(Feedback(f"r{number}", name, kind, value)).result(120)
     store.close()
 
 
@@ -141,7 +141,7 @@ def test_a_click_far_down_weighs_more_and_a_rating_beats_it(store: Path, out: Pa
 def test_a_store_in_use_is_read(store: Path, out: Path) -> None:
     written(store, [("q", NAMES, [("a", "stars", 4)])])
     using = FeedbackStore(store)
-    using.record(Feedback("r0", "a", "stars", 2)).result(30)
+    using.record(Feedback("r0", "a", "stars", 2)).result(120)
     export_feedback(store, out)
     using.close()
     assert list(read_examples(out)) == [Example("q", ("text a",), (0.25,))]

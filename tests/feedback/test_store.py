@@ -84,7 +84,7 @@ def test_feedback_finds_the_newest_answer_before_it_and_all_of_it_is_kept_in_ord
                     given.append(future)
                 else:
                     with pytest.raises(FeedbackTargetNotFound):
-                        future.result(30)
+                        future.result(120)
             else:
                 shown += 1
                 newest[event[0]] = (shown, event[1])
@@ -113,12 +113,12 @@ def test_texts_are_kept_only_where_that_is_asked_for(path: Path, keep: bool) -> 
 def test_a_store_is_opened_again_and_by_two_at_once(path: Path) -> None:
     first, second = FeedbackStore(path), FeedbackStore(path)
     first.show(*answered("r", ["a"]))
-    first.record(Feedback("r", "a", "click", 1)).result(30)
-    assert second.record(Feedback("r", "a", "stars", 4)).result(30) == 2
+    first.record(Feedback("r", "a", "click", 1)).result(120)
+    assert second.record(Feedback("r", "a", "stars", 4)).result(120) == 2
     first.close()
     second.close()
     again = FeedbackStore(path)
-    assert again.record(Feedback("r", "a", "thumb", 0)).result(30) == 3
+    assert again.record(Feedback("r", "a", "thumb", 0)).result(120) == 3
     again.close()
 
 
@@ -132,7 +132,7 @@ def test_a_commit_waits_for_the_disk(path: Path) -> None:
 def test_its_files_are_for_their_owner_alone(path: Path) -> None:
     store = FeedbackStore(path)
     store.show(*answered("r", ["a"]))
-    store.record(Feedback("r", "a", "click", 1)).result(30)
+    store.record(Feedback("r", "a", "click", 1)).result(120)
     made = sorted(path.parent.iterdir())
     assert [file.name for file in made] == ["feedback.db", "feedback.db-shm", "feedback.db-wal"]
     assert {stat.S_IMODE(file.stat().st_mode) for file in made} == {0o600}
@@ -144,12 +144,12 @@ def test_a_locked_store_refuses_feedback_for_now(path: Path, monkeypatch: pytest
     monkeypatch.setattr(feedback_file, "_BUSY", 0.01)
     store = FeedbackStore(path)
     store.show(*answered("r", ["a"]))
-    store.record(Feedback("r", "a", "click", 1)).result(30)
+    store.record(Feedback("r", "a", "click", 1)).result(120)
     with held(path):
         store.show(*answered("s", ["a"]))
         with pytest.raises(Unavailable, match="another process holds"):
-            store.record(Feedback("r", "a", "click", 1)).result(30)
-    store.record(Feedback("r", "a", "stars", 3)).result(30)
+            store.record(Feedback("r", "a", "click", 1)).result(120)
+    store.record(Feedback("r", "a", "stars", 3)).result(120)
     store.close()
     assert rows(path, "SELECT id, kind FROM feedback") == [(1, "click"), (2, "stars")]
     assert (store.counts.stored, store.counts.dropped) == (1, 1)
@@ -158,12 +158,12 @@ def test_a_locked_store_refuses_feedback_for_now(path: Path, monkeypatch: pytest
 def test_a_full_disk_is_an_error_and_what_comes_after_it_is_kept(path: Path) -> None:
     store = FeedbackStore(path)
     store.show(*answered("r", ["a"]))
-    store.record(Feedback("r", "a", "click", 1)).result(30)
+    store.record(Feedback("r", "a", "click", 1)).result(120)
     store._database.execute("PRAGMA max_page_count = 1")
     with pytest.raises(sqlite3.OperationalError, match="full"):
-        store.record(Feedback("r", "a", "thumb", 1, "x" * 10_000)).result(30)
+        store.record(Feedback("r", "a", "thumb", 1, "x" * 10_000)).result(120)
     store._database.execute("PRAGMA max_page_count = 100000")
-    store.record(Feedback("r", "a", "thumb", 1, "x" * 10_000)).result(30)
+    store.record(Feedback("r", "a", "thumb", 1, "x" * 10_000)).result(120)
     store.close()
     assert rows(path, "SELECT kind FROM feedback") == [("click",), ("thumb",)]
 
@@ -171,10 +171,10 @@ def test_a_full_disk_is_an_error_and_what_comes_after_it_is_kept(path: Path) -> 
 def test_a_write_that_fails_leaves_nothing_behind_and_the_store_usable(path: Path) -> None:
     store = FeedbackStore(path)
     store.show(*answered("r", ["a"]))
-    store.record(Feedback("r", "a", "click", 1)).result(30)
+    store.record(Feedback("r", "a", "click", 1)).result(120)
     with pytest.raises(OverflowError):
-        store.record(Feedback("r", "a", "stars", 2**70)).result(30)
-    assert store.record(Feedback("r", "a", "stars", 2)).result(30) == 2
+        store.record(Feedback("r", "a", "stars", 2**70)).result(120)
+    assert store.record(Feedback("r", "a", "stars", 2)).result(120) == 2
     store.close()
 
 
@@ -189,7 +189,7 @@ def test_what_waits_is_bounded_and_answers_leave_room_for_feedback(path: Path, m
         with pytest.raises(Overloaded) as refused:
             store.record(Feedback("r", "a", "click", 1))
         assert refused.value.retry_after
-    assert said.result(30) == 1
+    assert said.result(120) == 1
     store.show(*answered("t", ["a"]))  # there is room again
     store.close()
     assert rows(path, "SELECT request_id FROM impression") == [("r",), ("t",)]

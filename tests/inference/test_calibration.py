@@ -183,7 +183,7 @@ def stub(target: str) -> Iterator[ranker_pb2_grpc.RankServiceStub]:
 
 def score(stub: ranker_pb2_grpc.RankServiceStub, kind: ranker_pb2.ScoreKind.ValueType) -> NDArray[np.float32]:
     pairs = [ranker_pb2.Pair(query=query, document=text) for query, text in PAIRS]
-    response = stub.Score(ranker_pb2.ScoreRequest(pairs=pairs, score_kind=kind), timeout=30)
+    response = stub.Score(ranker_pb2.ScoreRequest(pairs=pairs, score_kind=kind), timeout=120)
     return np.array(response.scores, dtype=np.float32)
 
 
@@ -202,7 +202,7 @@ def test_every_way_out_gives_calibrated_probabilities(
     # The model ends in the logistic function, so that its own scores are probabilities too.
     for kind in (ranker_pb2.SCORE_KIND_PROBABILITY, ranker_pb2.SCORE_KIND_UNSPECIFIED):
         assert score(stub, kind).tolist() == expected.tolist()
-        ranked = stub.Rank(rank_request(score_kind=kind), timeout=30)
+        ranked = stub.Rank(rank_request(score_kind=kind), timeout=120)
         (streamed,) = stub.RankStream(iter([ranker_pb2.RankStreamRequest(request=rank_request(score_kind=kind))]))
         for results in (ranked.results, streamed.response.results):
             assert [result.score for result in results] == expected[[result.index for result in results]].tolist()
@@ -214,6 +214,6 @@ def test_every_way_out_gives_calibrated_probabilities(
 
 def test_equal_probabilities_keep_the_order_of_the_logits(stub: ranker_pb2_grpc.RankServiceStub) -> None:
     logits = score(stub, ranker_pb2.SCORE_KIND_LOGIT)
-    response = stub.Rank(rank_request(model="flat", top_n=5), timeout=30)
+    response = stub.Rank(rank_request(model="flat", top_n=5), timeout=120)
     assert {result.score for result in response.results} == {0.25}
     assert [result.index for result in response.results] == np.argsort(-logits, kind="stable")[:5].tolist()

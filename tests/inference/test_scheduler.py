@@ -27,7 +27,7 @@ class Model:
         self.runs.append([int(pair.ids[0]) for pair in pairs])
         self.on_run()
         self.entered.release()
-        assert self.gate.wait(10)
+        assert self.gate.wait(120)
         if any(pair.ids[0] < 0 for pair in pairs):
             raise RuntimeError("/secret/path broke")
         return np.array([pair.ids[0] for pair in pairs], dtype=np.float32)
@@ -54,35 +54,35 @@ def scheduler(model: Model) -> Iterator[Scheduler]:
 def test_logits_come_back_in_the_order_of_the_pairs(model: Model) -> None:
     scheduler = Scheduler(model, workers=3, policy=BatchPolicy(25))
     mixed = [*pairs(5, 4, 3), *pairs(2, 1, length=7)]
-    assert scheduler.submit(mixed).logits.result(10).tolist() == [5, 4, 3, 2, 1]
+    assert scheduler.submit(mixed).logits.result(120).tolist() == [5, 4, 3, 2, 1]
     scheduler.close()
 
 
 def test_calls_take_turns(model: Model, scheduler: Scheduler) -> None:
     model.gate.clear()
     long = scheduler.submit(pairs(1, 2, 3, 4))
-    assert model.entered.acquire(timeout=10)
+    assert model.entered.acquire(timeout=120)
     short = scheduler.submit(pairs(9))
     model.gate.set()
-    short.logits.result(10)
-    long.logits.result(10)
+    short.logits.result(120)
+    long.logits.result(120)
     assert model.runs.index([9]) <= 2, "the short call waited for more than one run after the one in flight"
 
 
 def test_expired_and_cancelled_calls_cost_nothing(model: Model, scheduler: Scheduler) -> None:
     model.gate.clear()
     first = scheduler.submit(pairs(1))
-    assert model.entered.acquire(timeout=10)
+    assert model.entered.acquire(timeout=120)
     expired = scheduler.submit(pairs(2), deadline=time.monotonic() - 1)
     cancelled = scheduler.submit(pairs(3))
     scheduler.cancel(cancelled)
     model.gate.set()
     with pytest.raises(DeadlineExceeded):
-        expired.logits.result(10)
+        expired.logits.result(120)
     with pytest.raises(Cancelled):
-        cancelled.logits.result(10)
-    first.logits.result(10)
-    assert scheduler.submit(pairs(4)).logits.result(10).tolist() == [4]
+        cancelled.logits.result(120)
+    first.logits.result(120)
+    assert scheduler.submit(pairs(4)).logits.result(120).tolist() == [4]
     assert model.runs == [[1], [4]]
     counts = scheduler.counts
     assert (counts.computed, counts.dropped, counts.wasted) == (2, 2, 0)
@@ -91,24 +91,24 @@ def test_expired_and_cancelled_calls_cost_nothing(model: Model, scheduler: Sched
 def test_what_is_in_flight_when_its_call_dies_is_counted(model: Model, scheduler: Scheduler) -> None:
     model.gate.clear()
     cancelled = scheduler.submit(pairs(1, 2, 3))
-    assert model.entered.acquire(timeout=10)
+    assert model.entered.acquire(timeout=120)
     scheduler.cancel(cancelled)
     model.gate.set()
-    assert scheduler.submit(pairs(4)).logits.result(10).tolist() == [4]
+    assert scheduler.submit(pairs(4)).logits.result(120).tolist() == [4]
     assert (scheduler.counts.wasted, scheduler.counts.dropped, len(model.runs)) == (1, 2, 2)
 
 
 def test_a_call_in_danger_of_its_deadline_goes_first(model: Model, scheduler: Scheduler) -> None:
-    scheduler.submit(pairs(1)).logits.result(10)
+    scheduler.submit(pairs(1)).logits.result(120)
     model.gate.clear()
     first = scheduler.submit(pairs(2))
-    assert model.entered.acquire(timeout=10) and model.entered.acquire(timeout=10)
+    assert model.entered.acquire(timeout=120) and model.entered.acquire(timeout=120)
     patient = scheduler.submit(pairs(3, length=5))
     scheduler._seconds, scheduler._tokens = 100.0, 1000.0  # 0.1 s a token
     urgent = scheduler.submit(pairs(4), deadline=time.monotonic() + 1.2)
     model.gate.set()
     for call in (first, patient, urgent):
-        call.logits.result(10)
+        call.logits.result(120)
     assert model.runs[-2:] == [[4], [3]]
 
 
@@ -122,8 +122,8 @@ def test_a_newcomer_gets_no_credit_for_the_time_before_it_came(model: Model, sch
 
     model.on_run = submit_another
     old = scheduler.submit(pairs(*range(1, 31)))
-    old.logits.result(10)
-    new[0].logits.result(10)
+    old.logits.result(120)
+    new[0].logits.result(120)
     assert 7 <= sum(token >= 50 for [token] in model.runs[12:28]) <= 9, "they did not take turns"
 
 
@@ -131,11 +131,11 @@ def test_a_run_takes_equal_lengths_of_several_calls(model: Model) -> None:
     scheduler = Scheduler(model, workers=1, policy=BatchPolicy(40))
     model.gate.clear()
     first = scheduler.submit(pairs(1))
-    assert model.entered.acquire(timeout=10)
+    assert model.entered.acquire(timeout=120)
     calls = [scheduler.submit(pairs(token)) for token in (2, 3, 4)]
     other = scheduler.submit(pairs(5, length=9))
     model.gate.set()
-    assert [call.logits.result(10).tolist() for call in (first, *calls, other)] == [[1], [2], [3], [4], [5]]
+    assert [call.logits.result(120).tolist() for call in (first, *calls, other)] == [[1], [2], [3], [4], [5]]
     assert sorted(model.runs[1:], key=len) == [[5], [2, 3, 4]]
     scheduler.close()
 
@@ -150,25 +150,25 @@ def caching(model: Model) -> Iterator[Scheduler]:
 
 def test_equal_pairs_are_computed_once(model: Model, caching: Scheduler) -> None:
     twice = caching.submit(pairs(1, 2, 1))
-    assert twice.logits.result(10).tolist() == [1, 2, 1]
+    assert twice.logits.result(120).tolist() == [1, 2, 1]
     again = caching.submit(pairs(2, 1))
-    assert again.logits.result(10).tolist() == [2, 1]
+    assert again.logits.result(120).tolist() == [2, 1]
     assert (twice.cache_hits, again.cache_hits, caching.counts.cached) == (1, 2, 3)
     assert sorted(model.runs) == [[1], [2]]
-    caching.submit(pairs(3, 4)).logits.result(10)
-    caching.submit(pairs(1)).logits.result(10)
-    caching.submit(pairs(2)).logits.result(10)
+    caching.submit(pairs(3, 4)).logits.result(120)
+    caching.submit(pairs(1)).logits.result(120)
+    caching.submit(pairs(2)).logits.result(120)
     assert model.runs[-1] == [2], "the least recently used entry did not make room"
 
 
 def test_a_pair_leaves_every_queue_when_a_run_takes_it(model: Model, caching: Scheduler) -> None:
     model.gate.clear()
     blocker = caching.submit(pairs(9))
-    assert model.entered.acquire(timeout=10)
+    assert model.entered.acquire(timeout=120)
     both = [caching.submit(pairs(1)), caching.submit(pairs(1, 2))]
     assert caching.queued_tokens == 30
     model.gate.set()
-    assert [call.logits.result(10).tolist() for call in (blocker, *both)] == [[9], [1], [1, 2]]
+    assert [call.logits.result(120).tolist() for call in (blocker, *both)] == [[9], [1], [1, 2]]
     assert sorted(model.runs) == [[1], [2], [9]]
     assert caching.queued_tokens == 0
 
@@ -177,10 +177,10 @@ def test_a_run_with_room_takes_a_pair_that_two_calls_want_once(model: Model) -> 
     scheduler = Scheduler(model, workers=1, policy=BatchPolicy(1000), cache_size=9)
     model.gate.clear()
     blocker = scheduler.submit(pairs(9))
-    assert model.entered.acquire(timeout=10)
+    assert model.entered.acquire(timeout=120)
     both = [scheduler.submit(pairs(1)), scheduler.submit(pairs(1, 2))]
     model.gate.set()
-    assert [call.logits.result(10).tolist() for call in (blocker, *both)] == [[9], [1], [1, 2]]
+    assert [call.logits.result(120).tolist() for call in (blocker, *both)] == [[9], [1], [1, 2]]
     assert sorted(map(sorted, model.runs)) == [[1, 2], [9]]
     scheduler.close()
 
@@ -188,21 +188,21 @@ def test_a_run_with_room_takes_a_pair_that_two_calls_want_once(model: Model) -> 
 def test_type_ids_tell_pairs_apart(model: Model, caching: Scheduler) -> None:
     [pair] = pairs(1)
     other = TokenizedPair(pair.ids, pair.type_ids + 1, 0, None, False)
-    caching.submit([pair, other]).logits.result(10)
+    caching.submit([pair, other]).logits.result(120)
     assert len(model.runs) == 2
 
 
 def test_a_pair_that_two_calls_want_outlives_the_death_of_one(model: Model, caching: Scheduler) -> None:
     model.gate.clear()
     blocker = caching.submit(pairs(9))
-    assert model.entered.acquire(timeout=10)
+    assert model.entered.acquire(timeout=120)
     dying = caching.submit(pairs(1, 2))
     living = caching.submit(pairs(2, 3))
     caching.cancel(dying)
     joining = caching.submit(pairs(9))
     model.gate.set()
-    assert living.logits.result(10).tolist() == [2, 3]
-    assert joining.logits.result(10).tolist() == blocker.logits.result(10).tolist() == [9]
+    assert living.logits.result(120).tolist() == [2, 3]
+    assert joining.logits.result(120).tolist() == blocker.logits.result(120).tolist() == [9]
     assert sorted(model.runs) == [[2], [3], [9]]
     assert (caching.counts.dropped, caching.counts.wasted) == (1, 0)
     assert not caching._wanted and not caching._pending
@@ -210,21 +210,21 @@ def test_a_pair_that_two_calls_want_outlives_the_death_of_one(model: Model, cach
 
 def test_a_fault_fails_its_call_and_leaves_the_workers(model: Model, scheduler: Scheduler) -> None:
     with pytest.raises(CrossrankError) as fault:
-        scheduler.submit(pairs(-1)).logits.result(10)
+        scheduler.submit(pairs(-1)).logits.result(120)
     assert "/secret" not in str(fault.value)
-    assert scheduler.submit(pairs(7)).logits.result(10).tolist() == [7]
+    assert scheduler.submit(pairs(7)).logits.result(120).tolist() == [7]
 
 
 def test_a_fault_in_a_shared_run_fails_only_its_own_call(model: Model) -> None:
     scheduler = Scheduler(model, workers=1, policy=BatchPolicy(100))
     model.gate.clear()
     blocker = scheduler.submit(pairs(9))
-    assert model.entered.acquire(timeout=10)
+    assert model.entered.acquire(timeout=120)
     broken, sound = scheduler.submit(pairs(-1)), scheduler.submit(pairs(5))
     model.gate.set()
     with pytest.raises(CrossrankError):
-        broken.logits.result(10)
-    assert [call.logits.result(10).tolist() for call in (blocker, sound)] == [[9], [5]]
+        broken.logits.result(120)
+    assert [call.logits.result(120).tolist() for call in (blocker, sound)] == [[9], [5]]
     scheduler.close()
 
 
@@ -232,15 +232,15 @@ def test_close_fails_what_is_queued_and_refuses_more(model: Model) -> None:
     scheduler = Scheduler(model, workers=1, policy=BatchPolicy(0))
     model.gate.clear()
     running = scheduler.submit(pairs(1))
-    assert model.entered.acquire(timeout=10)
+    assert model.entered.acquire(timeout=120)
     queued = scheduler.submit(pairs(2))
     closing = threading.Thread(target=scheduler.close)
     closing.start()
     with pytest.raises(Unavailable):
-        queued.logits.result(10)
+        queued.logits.result(120)
     model.gate.set()
-    closing.join(10)
-    assert running.logits.result(10).tolist() == [1]
+    closing.join(120)
+    assert running.logits.result(120).tolist() == [1]
     with pytest.raises(Unavailable):
         scheduler.submit(pairs(3))
 
@@ -260,7 +260,7 @@ def test_calls_that_share_pairs_end_and_leave_nothing_behind(model: Model, polic
             scheduler.cancel(calls[draw.randrange(len(calls))][1])
     for tokens, call in calls:
         try:
-            assert call.logits.result(30).tolist() == tokens
+            assert call.logits.result(120).tolist() == tokens
         except CrossrankError as error:
             assert isinstance(error, Cancelled | DeadlineExceeded) or -1 in tokens, error
     scheduler.close()

@@ -9,21 +9,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crossrank.errors import InvalidRanker, InvalidRequest
+from crossrank.inference.hub import DEFAULT_RANKER
 from crossrank.inference.tokenizer import PairTokenizer
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=300)
 
 
 @pytest.fixture(scope="module")
-def tokenizer(ranker: Path) -> PairTokenizer:
-    return PairTokenizer(ranker, 96)
+def tokenizer() -> PairTokenizer:
+    return PairTokenizer(DEFAULT_RANKER, 96)
 
 
 @pytest.fixture(scope="module")
-def reference(trained: Path) -> Any:
+def reference() -> Any:
     from sentence_transformers import CrossEncoder
 
-    return CrossEncoder(str(trained))
+    file = {"file_name": "model_qint8_per_token.onnx"}
+    return CrossEncoder(str(DEFAULT_RANKER), backend="onnx", model_kwargs=file, max_length=96)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -40,8 +42,8 @@ def test_ids_are_those_of_sentence_transformers(
 
 
 @pytest.fixture(scope="module")
-def caching(ranker: Path) -> PairTokenizer:
-    return PairTokenizer(ranker, 96, cache_size=500)
+def caching() -> PairTokenizer:
+    return PairTokenizer(DEFAULT_RANKER, 96, cache_size=500)
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -57,8 +59,8 @@ def test_pairs_of_kept_documents_are_the_tokenizers_own(
         assert (got.truncated, got.document) == (expected.truncated, expected.document)
 
 
-def test_kept_documents_are_read_once_and_make_room(ranker: Path) -> None:
-    documents = PairTokenizer(ranker, 96, cache_size=16).documents
+def test_kept_documents_are_read_once_and_make_room() -> None:
+    documents = PairTokenizer(DEFAULT_RANKER, 96, cache_size=16).documents
     assert documents is not None
     documents.encode(["one two three", "four five six", "one two three"])
     assert (documents.hits, documents.misses) == (1, 2)
@@ -86,8 +88,8 @@ def test_chunks_cover_the_document_and_fit(tokenizer: PairTokenizer, words: int,
         assert all(before[1] >= after[0] - 1 for before, after in itertools.pairwise(spans))
 
 
-def test_nothing_is_kept_where_only_the_whole_pair_tells_its_texts_apart(ranker: Path, tmp_path: Path) -> None:
-    plain = json.loads((ranker / "tokenizer.json").read_text())
+def test_nothing_is_kept_where_only_the_whole_pair_tells_its_texts_apart(tmp_path: Path) -> None:
+    plain = json.loads((DEFAULT_RANKER / "tokenizer.json").read_text())
     plain["post_processor"] = None
     (tmp_path / "tokenizer.json").write_text(json.dumps(plain))
     kept = PairTokenizer(tmp_path, 96, cache_size=500)
@@ -106,8 +108,8 @@ def test_a_lone_surrogate_is_no_text(tokenizer: PairTokenizer) -> None:
         tokenizer.encode([("a", "\ud800")])
 
 
-def test_what_training_left_in_the_file_does_not_count(ranker: Path, tmp_path: Path) -> None:
-    shutil.copy(ranker / "tokenizer.json", tmp_path)
+def test_what_training_left_in_the_file_does_not_count(tmp_path: Path) -> None:
+    shutil.copy(DEFAULT_RANKER / "tokenizer.json", tmp_path)
     from tokenizers import Tokenizer
 
     leftover = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))

@@ -4,12 +4,12 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from crossrank.errors import DeadlineExceeded, InvalidRequest
+from crossrank.inference.hub import DEFAULT_RANKER
 from crossrank.inference.scorer import Scorer
 from crossrank.serve.engine import Engine
 from crossrank.serve.requests import ScoringRequest
@@ -18,8 +18,8 @@ PAIRS = [("a query", f"text {number}") for number in range(5)]
 
 
 @pytest.fixture
-def engine(ranker: Path) -> Iterator[Engine]:
-    made = Engine(Scorer.open(ranker), max_queued_tokens=10**6)
+def engine() -> Iterator[Engine]:
+    made = Engine(Scorer.open(DEFAULT_RANKER), max_queued_tokens=10**6)
     yield made
     made.close()
 
@@ -59,7 +59,7 @@ def test_a_call_that_dies_before_it_is_tokenised_never_is(
 
     asyncio.run(call())
     busy.set()
-    engine._tokenizing.submit(lambda: None).result(10)
+    engine._tokenizing.submit(lambda: None).result(120)
     assert not tokenised
     assert (engine.counts.dropped - before.dropped, engine.counts.computed - before.computed) == (5, 0)
 
@@ -76,7 +76,7 @@ def test_a_bad_request_is_no_dropped_work_and_leaves_the_queue(engine: Engine) -
 def test_predictions_learn_from_the_pairs_that_lost_no_text(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     learned: list[tuple[int, int]] = []
     monkeypatch.setattr(engine._admission, "learn", lambda text_bytes, tokens: learned.append((text_bytes, tokens)))
-    pairs = [*PAIRS, ("query", "cut " * 500)]
+    pairs = [*PAIRS, ("query", "cut " * 600)]
     sizes = [len(query + document) for query, document in pairs]
     asyncio.run(engine.score(request(pairs=pairs, sizes=sizes), 30.0))
     assert learned == [(sum(sizes[:-1]), sum(len(pair.ids) for pair in engine.scorer.tokenizer.encode(PAIRS)))]
@@ -87,11 +87,11 @@ def test_the_time_of_a_call_is_told_once(engine: Engine, monkeypatch: pytest.Mon
 
     def held_up(*given: Any, **options: Any) -> Any:
         call = submit(*given, **options)
-        time.sleep(0.3)  # its runs begin meanwhile
+        time.sleep(1)  # its runs begin meanwhile
         return call
 
     monkeypatch.setattr(engine.scorer.scheduler, "submit", held_up)
     started = time.monotonic()
     scores = asyncio.run(engine.score(request(), 30.0))
     assert scores.tokenize + scores.queue + scores.compute <= time.monotonic() - started
-    assert scores.tokenize < 0.3
+    assert scores.tokenize < 1

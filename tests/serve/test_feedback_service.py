@@ -54,7 +54,7 @@ def served(tiny: "ExportReport", tmp_path_factory: pytest.TempPathFactory) -> It
         stubs = ranker_pb2_grpc.RankServiceStub(channel), ranker_pb2_grpc.FeedbackServiceStub(channel)
         yield Served(target, f"http://127.0.0.1:{port}/metrics", store, process.pid, *stubs)
         process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=120)
         assert "two numbers" not in log and "not so good" not in log
 
 
@@ -75,10 +75,10 @@ def kept(store: Path) -> list[tuple[object, ...]]:
 
 
 def test_every_kind_is_kept_for_calls_and_for_queries_of_streams(served: Served) -> None:
-    served.rank.Rank(request(request_id="call"), timeout=30)
-    [streamed] = served.rank.RankStream(queries(request(request_id="streamed", top_n=2)), timeout=30)
+    served.rank.Rank(request(request_id="call"), timeout=120)
+    [streamed] = served.rank.RankStream(queries(request(request_id="streamed", top_n=2)), timeout=120)
     names = [
-        served.feedback.RecordFeedback(given, timeout=30).feedback_id
+        served.feedback.RecordFeedback(given, timeout=120).feedback_id
         for given in (
             said("call", "d0", thumb=ranker_pb2.THUMB_UP),
             said("call", "d0", thumb=ranker_pb2.THUMB_DOWN, comment="not so good"),
@@ -96,10 +96,10 @@ def test_every_kind_is_kept_for_calls_and_for_queries_of_streams(served: Served)
             )
         ]
     assert shown == [result.id for result in streamed.response.results]
-    served.feedback.RecordFeedback(said("streamed", shown[0], stars=1), timeout=30)
+    served.feedback.RecordFeedback(said("streamed", shown[0], stars=1), timeout=120)
     [hidden, _] = {f"d{number}" for number in range(4)} - set(shown)
     with pytest.raises(grpc.RpcError, match="the answer did not hold this document"):  # top_n left it out
-        served.feedback.RecordFeedback(said("streamed", hidden, stars=1), timeout=30)
+        served.feedback.RecordFeedback(said("streamed", hidden, stars=1), timeout=120)
     by_call = [row for row in kept(served.store) if row[0] == "call"]
     assert by_call == [
         ("call", "d0", "ranker", None, None, "thumb", 1, ""),
@@ -131,23 +131,23 @@ def test_every_kind_is_kept_for_calls_and_for_queries_of_streams(served: Served)
 def test_bad_feedback_names_the_field_and_is_not_kept(
     served: Served, bad: ranker_pb2.RecordFeedbackRequest, code: str, sentence: str
 ) -> None:
-    served.rank.Rank(request(request_id="r"), timeout=30)
+    served.rank.Rank(request(request_id="r"), timeout=120)
     before = kept(served.store)
     with pytest.raises(grpc.RpcError) as refused:
-        served.feedback.RecordFeedback(bad, timeout=30)
+        served.feedback.RecordFeedback(bad, timeout=120)
     assert (refused.value.code().name, sentence in (refused.value.details() or "")) == (code, True), refused.value
     assert kept(served.store) == before
 
 
 def test_what_is_counted(served: Served) -> None:
     def read() -> dict[str, float]:
-        with urllib.request.urlopen(served.metrics, timeout=10) as reply:
+        with urllib.request.urlopen(served.metrics, timeout=120) as reply:
             lines = (line.rpartition(" ") for line in reply.read().decode().splitlines() if line[0] != "#")
             return {name: float(value) for name, _, value in lines}
 
     before = read()
-    served.rank.Rank(request(request_id="counted"), timeout=30)
-    served.feedback.RecordFeedback(said("counted", stars=2), timeout=30)
+    served.rank.Rank(request(request_id="counted"), timeout=120)
+    served.feedback.RecordFeedback(said("counted", stars=2), timeout=120)
     after = read()
     grown = {name for name in after if after[name] > before.get(name, 0)}
     assert 'crossrank_feedback_total{kind="stars"}' in grown
@@ -157,20 +157,20 @@ def test_what_is_counted(served: Served) -> None:
 
 
 def test_a_disk_that_takes_nothing_more_fails_feedback_and_not_ranking(served: Served) -> None:
-    served.rank.Rank(request(request_id="full"), timeout=30)
-    served.feedback.RecordFeedback(said("full", stars=2), timeout=30)
+    served.rank.Rank(request(request_id="full"), timeout=120)
+    served.feedback.RecordFeedback(said("full", stars=2), timeout=120)
     limits = resource.prlimit(served.process, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
     try:
         with pytest.raises(grpc.RpcError) as failed:
-            served.feedback.RecordFeedback(said("full", stars=3), timeout=30)
-        assert served.rank.Rank(request(request_id="lost"), timeout=30).results
+            served.feedback.RecordFeedback(said("full", stars=3), timeout=120)
+        assert served.rank.Rank(request(request_id="lost"), timeout=120).results
     finally:
         resource.prlimit(served.process, resource.RLIMIT_FSIZE, limits)
     assert (failed.value.code(), failed.value.details()) == (
         grpc.StatusCode.INTERNAL,
         "internal error; request id full",
     )
-    served.feedback.RecordFeedback(said("full", stars=4), timeout=30)
+    served.feedback.RecordFeedback(said("full", stars=4), timeout=120)
     assert [row[6] for row in kept(served.store) if row[0] == "full"] == [2, 4]
 
 
@@ -178,7 +178,7 @@ def test_health_and_reflection_know_the_service_where_it_is_on(served: Served, s
     def health(target: str) -> Any:
         with grpc.insecure_channel(target) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
-            return stub.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=10).status
+            return stub.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=120).status
 
     def methods(target: str) -> str:
         curl = [str(BIN / "buf"), "curl", "--protocol", "grpc", "--http2-prior-knowledge", "--list-methods"]
@@ -194,7 +194,7 @@ def test_health_and_reflection_know_the_service_where_it_is_on(served: Served, s
 
 def test_where_it_is_off_the_method_is_unimplemented(server: str) -> None:
     with grpc.insecure_channel(server) as channel, pytest.raises(grpc.RpcError) as off:
-        ranker_pb2_grpc.FeedbackServiceStub(channel).RecordFeedback(said(stars=1), timeout=10)
+        ranker_pb2_grpc.FeedbackServiceStub(channel).RecordFeedback(said(stars=1), timeout=120)
     assert off.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -202,10 +202,10 @@ def test_feedback_outlives_a_kill_right_after_its_reply(tiny: "ExportReport", tm
     store = tmp_path / "store"
     arguments = (str(tiny.directory), "--feedback", str(store), "--feedback-texts")
     with local_server(*arguments) as (target, process), grpc.insecure_channel(target) as channel:
-        ranker_pb2_grpc.RankServiceStub(channel).Rank(request(request_id="r"), timeout=30)
-        ranker_pb2_grpc.FeedbackServiceStub(channel).RecordFeedback(said("r", "d3", stars=5), timeout=30)
+        ranker_pb2_grpc.RankServiceStub(channel).Rank(request(request_id="r"), timeout=120)
+        ranker_pb2_grpc.FeedbackServiceStub(channel).RecordFeedback(said("r", "d3", stars=5), timeout=120)
         process.kill()
-        process.wait(30)
+        process.wait(120)
     assert kept(store) == [("r", "d3", "ranker", "add two numbers", TEXTS[3], "stars", 5, "")]
 
 
@@ -215,9 +215,9 @@ def test_sigterm_writes_every_answer(tiny: "ExportReport", tmp_path: Path) -> No
         with grpc.insecure_channel(target) as channel:
             stub = ranker_pb2_grpc.RankServiceStub(channel)
             made = (request(texts=["x"] * 100, request_id=f"r{number}") for number in range(100))
-            answers = [reply.response.request_id for reply in stub.RankStream(queries(*made), timeout=60)]
+            answers = [reply.response.request_id for reply in stub.RankStream(queries(*made), timeout=120)]
             process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     with closing(sqlite3.connect(store)) as database:
         shown = database.execute("SELECT request_id FROM impression").fetchall()
         assert sorted(answers) == sorted(request_id for (request_id,) in shown)
@@ -239,7 +239,7 @@ def test_a_start_that_cannot_keep_feedback_is_one_sentence(
     text.write_text("notes " * 300)
     given = [argument.format(text=text) for argument in arguments]
     command = [sys.executable, "-m", "crossrank.cli", "serve", str(tiny.directory), "--port", "0", *given]
-    outcome = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert outcome.returncode == 2
     assert outcome.stderr.splitlines()[-1] == f"crossrank: {sentence.format(text=text)}"
     assert "Traceback" not in outcome.stderr

@@ -10,38 +10,39 @@ import grpc
 import pytest
 
 from crossrank.errors import CrossrankError
+from crossrank.inference.hub import DEFAULT_RANKER
 from crossrank.serve.local import local_server
 from crossrank.v1 import ranker_pb2_grpc
 from tests.serve.test_server import request
 
 
-def test_sigterm_lets_calls_in_flight_finish(ranker: Path) -> None:
-    with local_server(str(ranker)) as (target, process), grpc.insecure_channel(target) as channel:
+def test_sigterm_lets_calls_in_flight_finish() -> None:
+    with local_server() as (target, process), grpc.insecure_channel(target) as channel:
         stub = ranker_pb2_grpc.RankServiceStub(channel)
-        stub.Rank(request(), timeout=30)
-        running = stub.Rank.future(request(texts=["word " * 200] * 200), timeout=60)
+        stub.Rank(request(), timeout=120)
+        running = stub.Rank.future(request(texts=[f"{number} " + "word " * 90 for number in range(100)]), timeout=120)
         # The answer to a call begun later on the same connection proves that the server has the earlier one.
-        stub.Rank(request(), timeout=30)
+        stub.Rank(request(), timeout=120)
         assert not running.done()
         process.send_signal(signal.SIGTERM)
-        assert len(running.result().results) == 200
-        assert process.wait(30) == 0
+        assert len(running.result().results) == 100
+        assert process.wait(120) == 0
 
 
-def test_a_port_in_use(ranker: Path, server: str) -> None:
+def test_a_port_in_use(server: str) -> None:
     port = server.rpartition(":")[2]
     outcome = subprocess.run(
-        [sys.executable, "-m", "crossrank.cli", "serve", str(ranker), "--port", port], capture_output=True, text=True
+        [sys.executable, "-m", "crossrank.cli", "serve", "--port", port], capture_output=True, text=True
     )
     assert outcome.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port}" in outcome.stderr.splitlines()[-1]
     assert "Traceback" not in outcome.stderr
 
 
-@pytest.mark.parametrize("file", ["onnx/model.onnx", "tokenizer.json", "onnx/manifest.json"])
-def test_a_truncated_file_is_refused_in_one_sentence(ranker: Path, tmp_path: Path, file: str) -> None:
+@pytest.mark.parametrize("file", ["onnx/model_qint8_per_token.onnx", "tokenizer.json", "onnx/manifest.json"])
+def test_a_truncated_file_is_refused_in_one_sentence(tmp_path: Path, file: str) -> None:
     broken = tmp_path / "broken"
-    shutil.copytree(ranker, broken)
+    shutil.copytree(DEFAULT_RANKER, broken)
     content = (broken / file).read_bytes()
     (broken / file).write_bytes(content[: len(content) // 2])
     outcome = subprocess.run(
@@ -52,10 +53,10 @@ def test_a_truncated_file_is_refused_in_one_sentence(ranker: Path, tmp_path: Pat
     assert "Traceback" not in outcome.stderr
 
 
-def test_a_metrics_port_in_use(ranker: Path, server: str) -> None:
+def test_a_metrics_port_in_use(server: str) -> None:
     port = server.rpartition(":")[2]
-    command = [sys.executable, "-m", "crossrank.cli", "serve", str(ranker), "--port", "0", "--metrics-port", port]
-    outcome = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-m", "crossrank.cli", "serve", "--port", "0", "--metrics-port", port]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert outcome.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port} for metrics" in outcome.stderr.splitlines()[-1]
     assert "Traceback" not in outcome.stderr

@@ -23,7 +23,7 @@ except RuntimeError as error:
 
 
 def test_a_fault_is_logged_with_its_frames_and_without_its_locals() -> None:
-    done = subprocess.run([sys.executable, "-c", _FAULT], stderr=subprocess.PIPE, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", _FAULT], stderr=subprocess.PIPE, text=True, check=True, timeout=120)
     assert json.loads(done.stderr)["exception"][0]["exc_type"] == "RuntimeError"
     assert "SECRET" not in done.stderr
 
@@ -35,9 +35,9 @@ def test_a_server_whose_log_goes_nowhere_answers_calls_and_ends(treat: Callable[
         assert process.stderr is not None
         treat(process.stderr)
         stub = ranker_pb2_grpc.RankServiceStub(channel)
-        for _ in range(1500):
-            stub.ListModels(ranker_pb2.ListModelsRequest(), timeout=30)
+        for _ in range(800):
+            stub.ListModels(ranker_pb2.ListModelsRequest(), timeout=120)
         document = ranker_pb2.Document(id="a", text="text")
-        assert stub.Rank(ranker_pb2.RankRequest(query="query", documents=[document]), timeout=30).results
+        assert stub.Rank(ranker_pb2.RankRequest(query="query", documents=[document]), timeout=120).results
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0

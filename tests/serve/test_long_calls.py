@@ -17,9 +17,9 @@ def test_slices_hold_every_pair_once_and_in_order() -> None:
 def test_documents_keep_their_scores_across_slices(server: str) -> None:
     texts = [f"def function_{number}(x): return x + {number} " + "pad " * 700 for number in range(200)]
     assert sum(map(len, texts)) > 2 * _TOKENIZE_CHARACTERS
-    with RankClient(server) as client:
-        ranked = client.rank("add two numbers", texts)
-        alone = client.predict([("add two numbers", text) for text in texts[::20]])
+    with RankClient(server, timeout=120) as client:
+        ranked = client.rank("add two numbers", texts, max_length=32)
+        alone = client.predict([("add two numbers", text) for text in texts[::20]], max_length=32)
     together = np.zeros(len(texts), dtype=np.float32)
     for result in ranked:
         together[result["corpus_id"]] = result["score"]

@@ -14,6 +14,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from crossrank.inference.hub import DEFAULT_RANKER
 from crossrank.serve.local import local_server
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 
@@ -36,13 +37,13 @@ def request(query: str = "add two numbers", texts: list[str] | None = None, **fi
 
 
 def test_rank_orders_and_says_what_it_cost(stub: ranker_pb2_grpc.RankServiceStub) -> None:
-    response = stub.Rank(request(request_id="r-1", return_documents=True), timeout=30)
+    response = stub.Rank(request(request_id="r-1", return_documents=True), timeout=120)
     scores = [result.score for result in response.results]
     assert scores == sorted(scores, reverse=True)
     assert sorted(result.index for result in response.results) == [0, 1, 2, 3]
     assert all(TEXTS[result.index] == result.document.text for result in response.results)
     assert all(result.id == f"d{result.index}" for result in response.results)
-    assert (response.request_id, response.model) == ("r-1", "brief")
+    assert (response.request_id, response.model) == ("r-1", "default")
     assert len(response.version) == 12
     assert response.usage.pairs == 4
     assert response.usage.tokens > 4 * 5
@@ -50,19 +51,19 @@ def test_rank_orders_and_says_what_it_cost(stub: ranker_pb2_grpc.RankServiceStub
 
 
 def test_top_n_scores_and_kinds_agree_with_score(stub: ranker_pb2_grpc.RankServiceStub) -> None:
-    top = stub.Rank(request(top_n=1), timeout=30).results
+    top = stub.Rank(request(top_n=1), timeout=120).results
     pairs = [ranker_pb2.Pair(query="add two numbers", document=text) for text in TEXTS]
-    logits = stub.Score(ranker_pb2.ScoreRequest(pairs=pairs), timeout=30).scores
+    logits = stub.Score(ranker_pb2.ScoreRequest(pairs=pairs), timeout=120).scores
     assert len(top) == 1
     assert top[0].score == max(logits)
     kind = ranker_pb2.SCORE_KIND_PROBABILITY
-    probabilities = stub.Score(ranker_pb2.ScoreRequest(pairs=pairs, score_kind=kind), timeout=30).scores
+    probabilities = stub.Score(ranker_pb2.ScoreRequest(pairs=pairs, score_kind=kind), timeout=120).scores
     assert all(0 < probability < 1 for probability in probabilities)
     assert sorted(range(4), key=lambda n: logits[n]) == sorted(range(4), key=lambda n: probabilities[n])
 
 
 def test_equal_scores_keep_the_order_of_the_request(stub: ranker_pb2_grpc.RankServiceStub) -> None:
-    response = stub.Rank(request(texts=["same text"] * 20), timeout=30)
+    response = stub.Rank(request(texts=["same text"] * 20), timeout=120)
     assert [result.index for result in response.results] == list(range(20))
 
 
@@ -70,27 +71,28 @@ def test_the_same_pair_has_the_same_score_alone_in_company_and_under_load(
     stub: ranker_pb2_grpc.RankServiceStub,
 ) -> None:
     texts = [f"def function_{n}(x):\n    return x {'+ 1 ' * (n % 7)}" for n in range(60)]
-    alone = [stub.Rank(request(texts=[text]), timeout=30).results[0].score for text in texts]
+    alone = [stub.Rank(request(texts=[text]), timeout=120).results[0].score for text in texts]
     answers: list[list[float]] = []
 
     def company() -> None:
-        response = stub.Rank(request(texts=texts), timeout=60)
+        response = stub.Rank(request(texts=texts), timeout=120)
         answers.append([result.score for result in sorted(response.results, key=lambda result: result.index)])
 
     threads = [threading.Thread(target=company) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     assert answers == [alone] * 6
 
 
 def test_a_long_document_is_cut_or_chunked(stub: ranker_pb2_grpc.RankServiceStub) -> None:
     text = "nothing to see here. " * 400 + "def add(a, b): return a + b"
-    cut = stub.Rank(request(texts=[text, "short"]), timeout=60)
+    cut = stub.Rank(request(texts=[text, "short"], max_length=96), timeout=120)
     assert (cut.usage.truncated_documents, cut.usage.pairs) == (1, 2)
     chunked = stub.Rank(
-        request(texts=[text, "short"], long_document_strategy=ranker_pb2.LONG_DOCUMENT_STRATEGY_CHUNK), timeout=60
+        request(texts=[text, "short"], max_length=96, long_document_strategy=ranker_pb2.LONG_DOCUMENT_STRATEGY_CHUNK),
+        timeout=120,
     )
     result = next(result for result in chunked.results if result.index == 0)
     assert chunked.usage.pairs > 10
@@ -100,7 +102,7 @@ def test_a_long_document_is_cut_or_chunked(stub: ranker_pb2_grpc.RankServiceStub
         ranker_pb2.ScoreRequest(
             pairs=[ranker_pb2.Pair(query="add two numbers", document=text[result.chunk.start : result.chunk.end])]
         ),
-        timeout=30,
+        timeout=120,
     )
     assert best.scores[0] == pytest.approx(result.score, abs=1e-4)
 
@@ -113,8 +115,8 @@ def test_a_long_document_is_cut_or_chunked(stub: ranker_pb2_grpc.RankServiceStub
         (request(texts=[]), "INVALID_ARGUMENT", "documents: "),
         (request(texts=["x"] * 5000), "INVALID_ARGUMENT", "documents: 5000 are more than the 1000"),
         (request(texts=["ok", "x" * 10_000_000]), "INVALID_ARGUMENT", "documents[1].text: 10000000 bytes"),
-        (request(model="other"), "NOT_FOUND", "model: 'other' is not one of brief"),
-        (request(model="brief@000000000000"), "NOT_FOUND", "not 000000000000"),
+        (request(model="other"), "NOT_FOUND", "model: 'other' is not one of default"),
+        (request(model="default@000000000000"), "NOT_FOUND", "not 000000000000"),
         (request(score_kind=7), "INVALID_ARGUMENT", "score_kind: 7 is unknown"),
         (request(long_document_strategy=9), "INVALID_ARGUMENT", "long_document_strategy: 9 is unknown"),
         (request(max_length=1000), "INVALID_ARGUMENT", "max_length: 1000 is not between"),
@@ -125,14 +127,14 @@ def test_bad_requests_name_the_field(
     stub: ranker_pb2_grpc.RankServiceStub, bad: ranker_pb2.RankRequest, code: str, sentence: str
 ) -> None:
     with pytest.raises(grpc.RpcError) as refused:
-        stub.Rank(bad, timeout=60)
+        stub.Rank(bad, timeout=120)
     assert (refused.value.code().name, sentence in (refused.value.details() or "")) == (code, True), refused.value
-    assert stub.Rank(request(), timeout=30).results
+    assert stub.Rank(request(), timeout=120).results
 
 
 def test_nuls_and_odd_unicode_are_text(stub: ranker_pb2_grpc.RankServiceStub) -> None:
     response = stub.Rank(
-        request(query="\0add\0", texts=["\0", "a\0b", "🙂 日本語", "\u202e\ufeff", "\ud7ff"]), timeout=30
+        request(query="\0add\0", texts=["\0", "a\0b", "🙂 日本語", "\u202e\ufeff", "\ud7ff"]), timeout=120
     )
     assert len(response.results) == 5
 
@@ -140,13 +142,13 @@ def test_nuls_and_odd_unicode_are_text(stub: ranker_pb2_grpc.RankServiceStub) ->
 def test_bytes_that_are_no_message_leave_the_server_alive(server: str, stub: ranker_pb2_grpc.RankServiceStub) -> None:
     with grpc.insecure_channel(server) as channel, pytest.raises(grpc.RpcError):
         call: Any = channel.unary_unary("/crossrank.v1.RankService/Rank")
-        call(b"\x12\x02\xff\xfe", timeout=10)
-    assert stub.Rank(request(), timeout=30).results
+        call(b"\x12\x02\xff\xfe", timeout=120)
+    assert stub.Rank(request(), timeout=120).results
 
 
 def test_a_message_over_the_limit(stub: ranker_pb2_grpc.RankServiceStub) -> None:
     with pytest.raises(grpc.RpcError) as refused:
-        stub.Rank(request(texts=["x" * 1_000_000] * 70), timeout=60)
+        stub.Rank(request(texts=["x" * 1_000_000] * 70), timeout=120)
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -154,12 +156,12 @@ def test_a_deadline_is_kept(stub: ranker_pb2_grpc.RankServiceStub) -> None:
     with pytest.raises(grpc.RpcError) as late:
         stub.Rank(request(texts=["word " * 500] * 1000), timeout=0.2)
     assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert stub.Rank(request(), timeout=30).timings.queue.ToNanoseconds() < 5e9
+    assert stub.Rank(request(), timeout=120).timings.queue.ToNanoseconds() < 5e9
 
 
 def test_overload_is_refused_with_pushback(stub: ranker_pb2_grpc.RankServiceStub) -> None:
     heavy = request(texts=["word " * 500] * 1000)
-    running = [stub.Rank.future(heavy, timeout=60) for _ in range(3)]
+    running = [stub.Rank.future(heavy, timeout=120) for _ in range(3)]
     outcomes = []
     for _ in range(200):
         try:
@@ -175,21 +177,21 @@ def test_overload_is_refused_with_pushback(stub: ranker_pb2_grpc.RankServiceStub
     assert int(dict(trailing)["grpc-retry-pushback-ms"]) > 0
 
 
-def test_list_models(stub: ranker_pb2_grpc.RankServiceStub, ranker: Path) -> None:
-    models = stub.ListModels(ranker_pb2.ListModelsRequest(), timeout=10).models
+def test_list_models(stub: ranker_pb2_grpc.RankServiceStub) -> None:
+    models = stub.ListModels(ranker_pb2.ListModelsRequest(), timeout=120).models
     assert [(model.name, model.is_default, model.precision, model.max_length) for model in models] == [
-        ("brief", True, "int8", 96)
+        ("default", True, "int8", 512)
     ]
     assert models[0].provider == "CPUExecutionProvider"
     assert models[0].default_score_kind == ranker_pb2.SCORE_KIND_LOGIT
-    assert stub.Rank(request(model=f"brief@{models[0].version}"), timeout=30).results
+    assert stub.Rank(request(model=f"default@{models[0].version}"), timeout=120).results
 
 
 @pytest.mark.parametrize("service", ["", "crossrank.v1.RankService"])
 def test_health_of_each_service(server: str, service: str) -> None:
     with grpc.insecure_channel(server) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
-        reply = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+        reply = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=120)
     assert reply.status == health_pb2.HealthCheckResponse.SERVING
 
 
@@ -207,16 +209,16 @@ def test_buf_curl_lists_and_calls_by_reflection(server: str) -> None:
     assert json.loads(called.stdout)["results"][0]["id"] == "a"
 
 
-def test_two_models_and_a_log_without_texts(ranker: Path, tmp_path: Path) -> None:
+def test_two_models_and_a_log_without_texts(tmp_path: Path) -> None:
     second = tmp_path / "second"
-    shutil.copytree(ranker, second)
-    with local_server(str(ranker), "--ranker", f"second={second}", log=subprocess.PIPE) as (target, process):
+    shutil.copytree(DEFAULT_RANKER, second)
+    with local_server("--ranker", f"second={second}", log=subprocess.PIPE) as (target, process):
         with grpc.insecure_channel(target) as channel:
             stub = ranker_pb2_grpc.RankServiceStub(channel)
-            answer = stub.Rank(request(query="a secret query", texts=["a secret text"], model="second"), timeout=30)
+            answer = stub.Rank(request(query="a secret query", texts=["a secret text"], model="second"), timeout=120)
             assert answer.model == "second"
         process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=120)
     assert process.returncode == 0
     lines = [json.loads(line) for line in log.splitlines()]
     assert [line["event"] for line in lines][-2:] == ["draining", "stopped"]

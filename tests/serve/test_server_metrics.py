@@ -5,7 +5,6 @@ import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import psutil
@@ -29,7 +28,7 @@ class Served:
         self.stub = ranker_pb2_grpc.RankServiceStub(grpc.insecure_channel(target))
 
     def read(self) -> Counts:
-        with urllib.request.urlopen(self._url, timeout=10) as reply:
+        with urllib.request.urlopen(self._url, timeout=120) as reply:
             families = text_string_to_metric_families(reply.read().decode())
             return {
                 " ".join([sample.name, *sorted(sample.labels.values())]): sample.value
@@ -39,35 +38,34 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(ranker: Path) -> Iterator[Served]:
-    with local_server(str(ranker), "--metrics-port", "0", "--workers", "2", log=subprocess.PIPE) as (target, process):
+def served() -> Iterator[Served]:
+    with local_server("--metrics-port", "0", "--workers", "2", log=subprocess.PIPE) as (target, process):
         assert process.stderr is not None
         lines = (json.loads(line) for line in process.stderr)
         port = next(line["port"] for line in lines if line["event"] == "metrics")
         yield Served(target, port, process.pid)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
 
 
 def test_calls_pairs_and_tokens(served: Served) -> None:
     before = served.read()
-    response = served.stub.Rank(request(query="tokens counted", texts=["one text", "another text"]), timeout=30)
+    response = served.stub.Rank(request(query="tokens counted", texts=["one text", "another text"]), timeout=120)
     with pytest.raises(grpc.RpcError):
-        served.stub.Rank(request(query=""), timeout=30)
+        served.stub.Rank(request(query=""), timeout=120)
     after = served.read()
-    model = "brief"
-    assert after[f"crossrank_pairs_total {model} computed"] - before[f"crossrank_pairs_total {model} computed"] == 2
-    grown = after[f"crossrank_tokens_total {model}"] - before[f"crossrank_tokens_total {model}"]
+    assert after["crossrank_pairs_total computed default"] - before["crossrank_pairs_total computed default"] == 2
+    grown = after["crossrank_tokens_total default"] - before["crossrank_tokens_total default"]
     assert grown == response.usage.tokens
     assert after["crossrank_calls_total OK Rank"] >= 1
     assert after["crossrank_calls_total INVALID_ARGUMENT Rank"] == 1
-    assert after[f"crossrank_queued_tokens {model}"] == 0
+    assert after["crossrank_queued_tokens default"] == 0
 
 
 def test_equal_pairs_are_computed_once_and_score_the_same(served: Served) -> None:
     texts = ["a text", "a text", "another"]
-    first = served.stub.Rank(request(query="cached", texts=texts), timeout=30)
-    again = served.stub.Rank(request(query="cached", texts=texts), timeout=30)
+    first = served.stub.Rank(request(query="cached", texts=texts), timeout=120)
+    again = served.stub.Rank(request(query="cached", texts=texts), timeout=120)
     assert (first.usage.cache_hits, again.usage.cache_hits) == (1, 3)
     assert list(first.results) == list(again.results)
 
@@ -76,9 +74,9 @@ def test_equal_pairs_are_computed_once_and_score_the_same(served: Served) -> Non
 def test_dead_calls_cost_no_more_than_the_runs_in_flight(served: Served, way: str) -> None:
     before = served.server.pairs()
     texts = [f"{way} {number} " + "word " * 90 for number in range(600)]
-    dying = served.stub.Rank.future(request(query="dies", texts=texts), timeout=60 if way == "cancel" else 0.5)
+    dying = served.stub.Rank.future(request(query="dies", texts=texts), timeout=120 if way == "cancel" else 0.5)
     served.server.pairs_since(before, lambda pairs: pairs["computed"] > 0)
-    surviving = served.stub.Rank.future(request(query="lives", texts=texts[:50]), timeout=60)
+    surviving = served.stub.Rank.future(request(query="lives", texts=texts[:50]), timeout=120)
     if way == "cancel":
         dying.cancel()
     else:

@@ -1,5 +1,6 @@
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 from crossrank.errors import UsageError
 from crossrank.evaluation.evaluate_model import evaluate_model
+from crossrank.export.pipeline import ExportReport
 from crossrank.models.cross_encoder import open_cross_encoder, set_depth
 from crossrank.models.packaged import PACKAGED_BASE, packaged_base
 from crossrank.train.fit.base import open_base
@@ -59,36 +61,36 @@ def test_the_packaged_base_must_be_the_published_one(monkeypatch: pytest.MonkeyP
         packaged_base()
 
 
-def test_depth_is_stacked_by_repetition_and_cut_evenly(trained: Path) -> None:
-    model = open_cross_encoder(str(trained))
+def test_depth_is_stacked_by_repetition_and_cut_evenly(tiny_model: Path) -> None:
+    model = open_cross_encoder(str(tiny_model))
     weights = [layer.attention.self.query.weight.clone() for layer in model.model.bert.encoder.layer]
     before = model.predict([("add two numbers", "def add(a, b): ...")])
-    set_depth(model, 12)
-    stacked = model.model.bert.encoder.layer
-    assert all(torch.equal(stacked[n].attention.self.query.weight, weights[n // 2]) for n in range(12))
-    assert not np.allclose(model.predict([("add two numbers", "def add(a, b): ...")]), before)
     set_depth(model, 6)
+    stacked = model.model.bert.encoder.layer
+    assert all(torch.equal(stacked[n].attention.self.query.weight, weights[n // 2]) for n in range(6))
+    assert not np.allclose(model.predict([("add two numbers", "def add(a, b): ...")]), before)
+    set_depth(model, 3)
     assert np.allclose(model.predict([("add two numbers", "def add(a, b): ...")]), before)
 
 
 @pytest.fixture(scope="module", params=["code-search-ratings", "outdoor-skills"])
-def named_case(request: pytest.FixtureRequest, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """One of the two named cases, run on a base of six layers that is at hand."""
+def named_case(request: pytest.FixtureRequest, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One of the two named cases, run on a base that is trained in seconds."""
     out = tmp_path_factory.mktemp("cases") / request.param
-    recipe = load_recipe(RECIPES / f"{request.param}.toml", [f"base={trained}"])
+    recipe = load_recipe(RECIPES / f"{request.param}.toml", [f"base={tiny_model}", "max_length=48"])
     report = train(recipe, out)
     assert report is not None
     return recipe, report
 
 
-def test_a_named_case_moves_the_weights_by_the_rate_that_its_card_shows(named_case: Any, trained: Path) -> None:
+def test_a_named_case_moves_the_weights_by_the_rate_that_its_card_shows(named_case: Any, tiny_model: Path) -> None:
     recipe, report = named_case
     expected_steps = {"code-search-ratings": 3, "outdoor-skills": 9}[recipe.name]
     assert report.history.steps == expected_steps
     applied = [rate for _, _, rate in report.history.losses]
     assert max(applied) == 5e-5
     assert applied[-1] < applied[0]
-    before, after = load_file(trained / "model.safetensors"), load_file(report.directory / "model.safetensors")
+    before, after = load_file(tiny_model / "model.safetensors"), load_file(report.directory / "model.safetensors")
     moved = {name: (before[name] - after[name]).abs().max().item() for name in before}
     assert all(change > 0 for name, change in moved.items() if "LayerNorm" in name or "classifier.weight" in name)
     assert max(moved.values()) < 20 * 5e-5 * expected_steps
@@ -126,12 +128,16 @@ def test_evaluate_gives_the_figures_of_training(named_case: Any) -> None:
     assert evaluated.means(report.directory.name) == pytest.approx(report.measured.comparison.means("tuned"))
 
 
-def test_a_ranker_and_its_model_evaluate_the_same(trained: Path, ranker: Path) -> None:
-    of_model, of_ranker = evaluate_model(str(trained), HELDOUT), evaluate_model(str(ranker), HELDOUT, variant="fp32")
-    assert of_ranker.means(ranker.name) == pytest.approx(of_model.means(trained.name))
-    assert "cosine" in of_model.per_query
+def test_a_ranker_and_its_model_evaluate_the_same(tiny_model: Path, tiny: ExportReport, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    (model / "metrics.json").write_text(json.dumps({"base": PACKAGED_BASE}))
+    of_model = evaluate_model(str(model), HELDOUT)
+    of_ranker = evaluate_model(str(tiny.directory), HELDOUT, variant="fp32")
+    assert of_ranker.means(tiny.directory.name) == pytest.approx(of_model.means("model"))
+    assert "cosine" in of_model.per_query, "the bi-encoder that the model was trained from is no baseline"
     with pytest.raises(UsageError, match="is no ranker, so it has no variants"):
-        evaluate_model(str(trained), HELDOUT, variant="fp32")
+        evaluate_model(str(model), HELDOUT, variant="fp32")
 
 
 def test_a_bi_encoder_is_not_evaluated_with_a_random_head() -> None:
@@ -139,16 +145,17 @@ def test_a_bi_encoder_is_not_evaluated_with_a_random_head() -> None:
         evaluate_model(PACKAGED_BASE, HELDOUT)
 
 
-def test_a_training_that_diverges_writes_nothing(trained: Path, tmp_path: Path) -> None:
-    wild = [f"base={trained}", "training.learning_rate=1e30", "training.max_grad_norm=1e30", "training.max_steps=4"]
+def test_a_training_that_diverges_writes_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    steps = ["training.learning_rate=1e30", "training.max_grad_norm=1e30", "training.max_steps=4"]
+    wild = [f"base={tiny_model}", "max_length=48", *steps]
     with pytest.raises(UsageError, match="the training diverged"):
         train(load_recipe(RECIPES / "outdoor-skills.toml", wild), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_input_longer_than_the_base_reads(trained: Path) -> None:
-    values = {"name": "r", "base": str(trained), "max_length": 1024, "data": {"train": "unused"}}
-    with pytest.raises(UsageError, match="reads 512 tokens at most"):
+def test_an_input_longer_than_the_base_reads(tiny_model: Path) -> None:
+    values = {"name": "r", "base": str(tiny_model), "max_length": 1024, "data": {"train": "unused"}}
+    with pytest.raises(UsageError, match="reads 64 tokens at most"):
         open_base(Recipe.model_validate(values))
 
 
