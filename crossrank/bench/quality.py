@@ -60,7 +60,7 @@ def bench_quality(options: QualityOptions) -> QualityResult:
 
     Raises:
         UsageError, InvalidRanker: the ranker, a variant or a set cannot be used.
-        InvalidData: a line of the data is at fault.
+        InvalidData: a line of the data is invalid.
         KeyboardInterrupt: it was stopped before anything was measured.
     """
     manifest = open_ranker(options.ranker).manifest

@@ -47,7 +47,7 @@ def read_examples(path: Path, columns: Mapping[str, str] | None = None, on_bad: 
     Args:
         path: A .jsonl, .csv or .parquet file.
         columns: Our name of a column -> the file's own name, where they differ.
-        on_bad: Called with each record that is at fault; what it does not raise is left out.
+        on_bad: Called with each invalid record; unless it raises, the record is left out.
 
     Raises:
         InvalidData: The file as a whole cannot be read, and what `on_bad` raises; the message names file and

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from crossrank.errors import InvalidData
 
-# What happens to a line that is at fault: it is raised, or noted and left out.
+# What happens to an invalid line: it is raised, or noted and left out.
 OnBad = Callable[[InvalidData], None]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -44,7 +44,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def raise_it(error: InvalidData) -> None:
-    """Refuse the first line that is at fault."""
+    """Refuse the first invalid line."""
     raise error
 
 

@@ -20,7 +20,7 @@ def read_records(path: Path, on_bad: OnBad = raise_it) -> Iterator[Record]:
 
     Args:
         path: The file.
-        on_bad: Called with each line that is at fault; what it does not raise is left out.
+        on_bad: Called with each invalid line; unless it raises, the line is left out.
 
     Raises:
         InvalidData: The file as a whole cannot be read: a suffix that is none of these, no UTF-8, a header of one

@@ -92,7 +92,9 @@ def read_eval_set(
     if path.is_file():
         return eval_set_of(path.stem, grouped(read_examples(path)), max_queries=max_queries, seed=seed)
     if not is_judged_set(path):
-        raise UsageError(f"{path} is no evaluation set; give queries.jsonl, corpus.jsonl and qrels.tsv (BEIR layout)")
+        raise UsageError(
+            f"{path}: not an evaluation set; give it queries.jsonl, corpus.jsonl and qrels.tsv (BEIR layout)"
+        )
     whole = read_judged_set(path)
     chosen = [query_id for query_id in whole.queries if whole.positives(query_id)]
     if not chosen:

@@ -42,7 +42,7 @@ def evaluate_model(
     """
     is_ranker = (Path(model) / MANIFEST_PATH).is_file()
     if variant is not None and not is_ranker:
-        raise UsageError(f"--variant {variant}: {model} is no ranker, so it has no variants; export it first")
+        raise UsageError(f"--variant {variant}: {model} is not a ranker and has no variants; export it first")
     name = _recorded_bi_encoder(Path(model)) if base is None else base if is_bi_encoder(base) else None
     bi_encoder = BiEncoder(name) if name else None
     with Progress(_LOG, "find candidates and rank the baselines"):

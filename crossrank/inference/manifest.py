@@ -21,7 +21,7 @@ class _Strict(BaseModel):
 
 
 class Budget(_Strict):
-    """How far a variant may be from PyTorch in fp32, on every judged set; None: not limited.
+    """How far a variant may be from PyTorch in fp32, on every evaluation set; None: not limited.
 
     Agreement is the mean over queries; an nDCG@10 or MRR@10 is limited only where there are judgements.
     """

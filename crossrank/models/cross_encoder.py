@@ -43,7 +43,7 @@ def open_cross_encoder(
         A `sentence_transformers.CrossEncoder`.
 
     Raises:
-        UsageError: there is no such model, it is no cross-encoder, it has several labels, or it has no usable weights
+        UsageError: there is no such model, it is not a cross-encoder, has several labels, or it has no usable weights
             in safetensors.
     """
     directory = locate_model(name, revision)
@@ -51,7 +51,7 @@ def open_cross_encoder(
     architecture = architecture_of(config)
     if not new_head and not architecture.endswith("ForSequenceClassification"):
         raise UsageError(
-            f"{name} is no cross-encoder: it is a {architecture or 'model without a head'}; fine-tune it with "
+            f"{name} is not a cross-encoder but a {architecture or 'model without a head'}; fine-tune it with "
             "crossrank train"
         )
     if not new_head and config.num_labels != 1:

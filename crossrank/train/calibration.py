@@ -22,7 +22,7 @@ Method = Literal["platt", "isotonic"]
 
 _FEWEST_QUERIES = 10
 _BINS = 10
-# Where logits say nothing of relevance, the likeliest slope is 0 or below; a fold goes on with next to none.
+# Where logits say nothing of relevance, the likeliest slope is 0 or below; a fold takes next to none.
 _LEAST_SLOPE = 1e-9
 
 

@@ -189,7 +189,7 @@ def collect(recipe: Recipe, directory: Path, open_bi_encoder: Callable[[str, int
     if bad := collected.bad_rows:
         if recipe.data.bad_rows == "refuse":
             rest = f" ({bad} invalid rows in all)" if bad > 1 else ""
-            raise UsageError(f"{collected.quotes[0]}{rest}; data.bad_rows=skip goes on without them")
+            raise UsageError(f"{collected.quotes[0]}{rest}; data.bad_rows=skip drops them")
         LOG.warning("%d invalid rows were skipped", bad)
         for quote in collected.quotes:
             LOG.warning("%s", quote)

@@ -34,7 +34,7 @@ class Table(BaseModel):
 
 
 class Negatives(Table):
-    """What a judged set is filled up with, for each query, where it judges only what is relevant."""
+    """Negatives of an evaluation set's queries, where it judges only what is relevant."""
 
     bm25: int = Field(3, ge=0, description="drawn from BM25's list")
     bi_encoder: int = Field(0, ge=0, description="drawn from the list of `bi_encoder_model`")
@@ -66,7 +66,7 @@ class Source(Table):
     """Some of the judgements. Exactly one of `path` and `dataset` is given."""
 
     path: Path | None = Field(
-        None, description="a judged set (directory), or rows, n-tuples or lists (.jsonl, .csv, .parquet)"
+        None, description="an evaluation set (directory), or rows, n-tuples or lists (.jsonl, .csv, .parquet)"
     )
     dataset: str | None = Field(None, description="Hugging Face dataset: an id, or a directory of save_to_disk")
     name: str | None = Field(None, description="configuration of the dataset")
@@ -74,19 +74,19 @@ class Source(Table):
     split: str = Field("train", description="of the dataset")
     columns: dict[str, str] = Field({}, description="our names of columns to the file's own, where they differ")
     weight: float = Field(1.0, gt=0, description="2: everything twice an epoch; 0.5: a half of it, drawn by seed")
-    max_queries: int | None = Field(None, ge=1, description="so many queries of a judged set, drawn by seed")
-    graded: bool = Field(
-        False, description="labels of a judged set are grades over its highest; else 1 for each grade above 0"
+    max_queries: int | None = Field(
+        None, ge=1, description="at most this many queries of an evaluation set, drawn by seed"
     )
-    corpus: Path | None = Field(None, description="the judged set whose documents this one judges, if not its own")
+    graded: bool = Field(
+        False, description="labels of an evaluation set are grades over its highest; else 1 for each grade above 0"
+    )
+    corpus: Path | None = Field(None, description="the evaluation set whose documents this one judges, if not its own")
     licence: str | None = Field(None, description="under which a model may learn from it; kept with packed inputs")
     label_weight: float | None = Field(
         None, ge=0, description="for this source, in the place of distillation.label_weight; packed training"
     )
-    run: Path | None = Field(None, description="TREC run over a judged set's corpus, for `negatives.run`")
-    corpora: tuple[Path, ...] = Field(
-        (), description="more judged sets; their documents can be negatives of a judged set's queries too"
-    )
+    run: Path | None = Field(None, description="TREC run over the set's corpus, for `negatives.run`")
+    corpora: tuple[Path, ...] = Field((), description="further evaluation sets, whose documents can be negatives too")
     negatives: Negatives | None = Field(None, description="for this source; default: data.negatives")
 
     @model_validator(mode="after")
@@ -101,10 +101,10 @@ class Data(Table):
 
     root: Path | None = Field(None, description="default: the recipe's own directory")
     train: tuple[Source, ...] = Field(min_length=1, description="one path, or tables [[data.train]]")
-    dev: Path | None = Field(None, description="a judged set that the model never trains on")
+    dev: Path | None = Field(None, description="an evaluation set that the model never trains on")
     regression_sets: tuple[Path, ...] = Field((), description="evaluation sets on which it must not get worse")
-    negatives: Negatives = Field(Negatives(), description="for every judged set that has no table of its own")
-    bad_rows: Literal["refuse", "skip"] = Field("refuse", description="what happens to rows at fault")
+    negatives: Negatives = Field(Negatives(), description="for every evaluation set without a table of its own")
+    bad_rows: Literal["refuse", "skip"] = Field("refuse", description="what happens to invalid rows")
     leakage: Literal["drop", "refuse"] = Field(
         "drop", description="what happens to training queries that are, nearly, held-out queries"
     )
@@ -150,7 +150,7 @@ class Training(Table):
     num_train_epochs: float = Field(1.0, gt=0, description="passes over the data")
     max_steps: int = Field(-1, description="a fixed number of steps; -1: as many as the epochs have")
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
-        "linear", description="how the learning rate goes on after the warm-up"
+        "linear", description="course of the learning rate after the warm-up"
     )
     warmup_ratio: float = Field(0.0, ge=0, lt=1, description="share of the steps until it is at its highest")
     weight_decay: float = Field(0.01, ge=0, description="of AdamW")
@@ -158,7 +158,7 @@ class Training(Table):
     fp16: bool = Field(False, description="on a GPU; without one the run is in fp32 and says so")
     bf16: bool = Field(False, description="on a GPU or a CPU that has it; else the run is in fp32 and says so")
     logging_steps: int = Field(10, ge=1, description="steps between two reports of the loss")
-    save_steps: int = Field(500, ge=1, description="steps between two checkpoints, from which a killed run goes on")
+    save_steps: int = Field(500, ge=1, description="steps between two checkpoints, from which a killed run resumes")
     eval_steps: int | None = Field(None, ge=1, description="steps between two evaluations by nDCG@10 on the dev set")
     report_to: Literal["tensorboard", "wandb", "trackio", "none"] = Field(
         "none", description="where the curves go, if installed; TensorBoard's are in `runs/` of the result"

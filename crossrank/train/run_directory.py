@@ -1,6 +1,6 @@
 """The directory of a run that is not finished: its data as Arrow files, its checkpoints, its curves.
 
-It stands beside the result as `.NAME.crossrank-run`. Whoever starts the same recipe on the same data again goes on
+It stands beside the result as `.NAME.crossrank-run`. Whoever starts the same recipe on the same data again resumes
 from the last checkpoint, and the result is that of a run that was never stopped.
 """
 

@@ -57,7 +57,7 @@ class Teacher:
         """Opens teacher and cache.
 
         Raises:
-            UsageError: there is no such model, or the file is no cache of scores.
+            UsageError: there is no such model, or the file is not a cache of scores.
         """
         if wanted.teacher is None:
             raise ValueError("a teacher needs a name")

@@ -108,7 +108,7 @@ def test_a_bad_model_path(tmp_path: Path, model: str, sentence: str) -> None:
 
 
 def test_a_model_that_is_no_cross_encoder(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no cross-encoder: it is a BertModel"):
+    with pytest.raises(UsageError, match="is not a cross-encoder but a BertModel"):
         export_ranker(PACKAGED_BASE, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

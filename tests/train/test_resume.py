@@ -77,7 +77,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(recipe: Path, tmp_path: Path) 
 def test_a_run_stopped_by_the_clock_or_by_sigterm_says_so_and_goes_on(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(Stopped, match="stopped at step 1 of 120; the same command goes on from there") as stopped:
+    with pytest.raises(Stopped, match="stopped at step 1 of 120; the same command resumes there") as stopped:
         train(load_recipe(recipe), tmp_path / "out", time_limit=0.0)
     assert stopped.value.exit_code == 75
 

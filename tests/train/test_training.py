@@ -136,12 +136,12 @@ def test_a_ranker_and_its_model_evaluate_the_same(tiny_model: Path, tiny: Export
     of_ranker = evaluate_model(str(tiny.directory), HELDOUT, variant="fp32")
     assert of_ranker.means(tiny.directory.name) == pytest.approx(of_model.means("model"))
     assert "cosine" in of_model.per_query, "the bi-encoder that the model was trained from is no baseline"
-    with pytest.raises(UsageError, match="is no ranker, so it has no variants"):
+    with pytest.raises(UsageError, match="is not a ranker and has no variants"):
         evaluate_model(str(model), HELDOUT, variant="fp32")
 
 
 def test_a_bi_encoder_is_not_evaluated_with_a_random_head() -> None:
-    with pytest.raises(UsageError, match="is no cross-encoder"):
+    with pytest.raises(UsageError, match="is not a cross-encoder"):
         evaluate_model(PACKAGED_BASE, HELDOUT)
 
 

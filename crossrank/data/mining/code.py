@@ -65,7 +65,7 @@ def mine_code(
     dev_fraction: float = 0.2,
     seed: int = 0,
 ) -> MiningReport:
-    """Mine judged sets OUT/train and OUT/dev, and the report OUT/mining.json, from Python source trees.
+    """Mine evaluation sets OUT/train and OUT/dev, and the report OUT/mining.json, from Python source trees.
 
     Each query has one answer, of grade 1, and no two queries or documents are the same. A top-level module
     is on one side only, so that OUT/dev measures on code the training has not seen. The sources are parsed

@@ -52,7 +52,7 @@ def write_cross_encoder(ranker: Path, out: Path, *, force: bool = False) -> floa
         activations costs.
 
     Raises:
-        InvalidRanker: it is no ranker.
+        InvalidRanker: it is not a ranker.
         UsageError: none of its graphs has weights that can be read back, or the target cannot be used.
     """
     opened = open_ranker(ranker)

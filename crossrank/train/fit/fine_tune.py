@@ -31,7 +31,7 @@ from crossrank.train.run_directory import ELAPSED_FILE, RunDirectory
 
 QUALITY = "eval_ndcg@10"
 
-# EX_TEMPFAIL of sysexits.h: try again, and it goes on.
+# EX_TEMPFAIL of sysexits.h: try again, and it resumes.
 _STOPPED = 75
 
 LOG = logging.getLogger("crossrank.train")
@@ -139,7 +139,7 @@ def fine_tune(
     model.max_seq_length = recipe.max_length
     state = trainer.state
     if state.global_step < state.max_steps:
-        raise Stopped(f"stopped at step {state.global_step} of {state.max_steps}; the same command goes on from there")
+        raise Stopped(f"stopped at step {state.global_step} of {state.max_steps}; the same command resumes there")
     history = History(steps=state.global_step, seconds=recorder.elapsed, precision=precision, device=device)
     for entry in state.log_history:
         if "loss" in entry:

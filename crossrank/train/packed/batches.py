@@ -125,7 +125,7 @@ class Assembler:
 
 
 def moved(array: NDArray[Any], device: torch.device) -> Tensor:
-    """The array on a device; a GPU goes on with its work meanwhile."""
+    """The array on a device; a GPU keeps working meanwhile."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 

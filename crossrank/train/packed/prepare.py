@@ -34,7 +34,7 @@ def prepare_inputs(recipe: Recipe, share: float = 1.0) -> PackedInputs:
     """Reads, tokenises and packs everything that a recipe names.
 
     Args:
-        recipe: its `data.train` names judged sets; `data.dev` and `data.regression_sets` are evaluated on.
+        recipe: its `data.train` names evaluation sets; `data.dev` and `data.regression_sets` are evaluated on.
         share: of the queries of each source, and of the documents that they do not judge; for rehearsals.
 
     Raises:
