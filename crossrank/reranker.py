@@ -1,8 +1,9 @@
 """The Reranker protocol, which Scorer and RankClient implement, with its options and the checks of its arguments."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,34 +115,87 @@ class RankOptions:
             raise InvalidRequest(f"long_documents: {self.long_documents!r} is not one of {', '.join(strategies)}")
 
 
-def check_rank(query: str, documents: Sequence[str], ids: Sequence[str] | None = None) -> None:
-    """Checks the texts of `Reranker.rank`.
+def rank_texts(
+    query: str, documents: Iterable[str], ids: Iterable[str] | None = None
+) -> tuple[list[str], list[str] | None]:
+    """The documents and ids of `Reranker.rank` as lists, in the order in which they were given.
+
+    Arrays and pandas' columns go by place, whatever their index says.
 
     Raises:
-        InvalidRequest: the query is empty, a text is not valid Unicode, or the ids do not match the documents.
+        InvalidRequest: the query is empty, something is not a list of strings of valid Unicode, or the ids do not match
+            the documents.
     """
-    if isinstance(documents, str):
-        raise InvalidRequest("documents: is one string; give a list of strings")
     check_text("query", query, may_be_empty=False)
-    for index, document in enumerate(documents):
+    texts = _listed("documents", documents)
+    for index, document in enumerate(texts):
         check_text(f"documents[{index}]", document)
     if ids is None:
-        return
-    if len(ids) != len(documents):
-        raise InvalidRequest(f"ids: {len(ids)} for {len(documents)} documents")
-    for index, identifier in enumerate(ids):
-        check_text(f"ids[{index}]", identifier)
+        return texts, None
+    names = _listed("ids", ids)
+    if len(names) != len(texts):
+        raise InvalidRequest(f"ids: {len(names)} for {len(texts)} documents")
+    for index, name in enumerate(names):
+        check_text(f"ids[{index}]", name)
+    return texts, names
 
 
-def check_pairs(pairs: Sequence[tuple[str, str]]) -> None:
-    """Checks the texts of `Reranker.predict`.
+def pair_texts(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The pairs of `Reranker.predict` as a list, in the order in which they were given.
 
     Raises:
-        InvalidRequest: a query is empty, or a text is not valid Unicode.
+        InvalidRequest: something is not a (query, document) pair, a query is empty, or a text is not a string of valid
+            Unicode.
     """
-    for index, (query, document) in enumerate(pairs):
+    listed = []
+    for index, pair in enumerate(_listed("pairs", pairs, dimensions=2)):
+        query, document = _two(f"pairs[{index}]", pair, "(query, document)")
         check_text(f"pairs[{index}].query", query, may_be_empty=False)
         check_text(f"pairs[{index}].document", document)
+        listed.append((query, document))
+    return listed
+
+
+def query_texts(
+    queries: Iterable[tuple[str, Iterable[str]]],
+) -> Iterator[tuple[int, tuple[str, list[str]] | InvalidRequest]]:
+    """The queries of `Reranker.rank_many` with their documents as lists.
+
+    Yields:
+        The index of a query, and the query with its documents or what is wrong with them.
+
+    Raises:
+        InvalidRequest: they are not a list.
+    """
+    for index, given in enumerate(_listed("queries", queries)):
+        try:
+            query, documents = _two(f"queries[{index}]", given, "(query, documents)")
+            yield index, (query, rank_texts(query, documents)[0])
+        except InvalidRequest as error:
+            yield index, error
+
+
+def _listed(field: str, values: Any, *, dimensions: int = 1) -> list[Any]:
+    """A list of what can be iterated in a meaningful order and is not itself one text."""
+    if isinstance(values, str | bytes | Mapping | AbstractSet):
+        raise InvalidRequest(f"{field}: is one {type(values).__name__}; give a list")
+    # Iterating a table of pandas gives the names of its columns.
+    values = values.to_numpy() if hasattr(values, "to_numpy") else values
+    if getattr(values, "ndim", dimensions) > dimensions:
+        raise InvalidRequest(f"{field}: has {values.ndim} dimensions; give one column")
+    try:
+        return list(values)
+    except TypeError:
+        raise InvalidRequest(f"{field}: is not a list but {type(values).__name__}") from None
+
+
+def _two(field: str, value: Any, form: str) -> list[Any]:
+    if isinstance(value, str):  # two letters are no pair
+        raise InvalidRequest(f"{field}: is one string; give a list of {form}")
+    two = _listed(field, value)
+    if len(two) != 2:
+        raise InvalidRequest(f"{field}: holds {len(two)} values; give {form}")
+    return two
 
 
 def check_text(field: str, text: str, *, may_be_empty: bool = True) -> None:

@@ -1,5 +1,6 @@
 """The client for asyncio; see `crossrank.client`."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self
@@ -19,13 +20,22 @@ from crossrank.client.messages import (
     typed_errors,
 )
 from crossrank.errors import CrossrankError, FeedbackTargetNotFound
-from crossrank.reranker import LongDocumentStrategy, RankOptions, ScoreKind
+from crossrank.reranker import LongDocumentStrategy, RankOptions, ScoreKind, rank_texts
 from crossrank.results import RankedDocument
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 
 
+class _Connection:
+    """A channel and the stubs of its services."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
+        self.rank = ranker_pb2_grpc.RankServiceStub(channel)
+        self.feedback = ranker_pb2_grpc.FeedbackServiceStub(channel)
+
+
 class AsyncRankClient:
-    """As `RankClient`, for asyncio; safe to share between tasks of one event loop."""
+    """As `RankClient`, for asyncio; safe to share between tasks, and connects anew in another event loop."""
 
     def __init__(
         self,
@@ -39,14 +49,23 @@ class AsyncRankClient:
         self._target, self._model, self._timeout = uri_of(target), model, timeout
         self._metadata = tuple((metadata or {}).items())
         # gRPC checks the health without the metadata, and who asks for metadata would refuse that.
-        options = options_of(self._target, health_checks=not metadata)
-        self._channel = (
-            grpc.aio.insecure_channel(self._target, options)
-            if credentials is None
-            else grpc.aio.secure_channel(self._target, credentials, options)
-        )
-        self._stub = ranker_pb2_grpc.RankServiceStub(self._channel)
-        self._feedback = ranker_pb2_grpc.FeedbackServiceStub(self._channel)
+        self._options = options_of(self._target, health_checks=not metadata)
+        self._credentials = credentials
+        self._connections: dict[asyncio.AbstractEventLoop, _Connection] = {}
+
+    @property
+    def _connection(self) -> "_Connection":
+        """The channel of this event loop: grpc.aio binds each to the loop that it is made in."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._connections:
+            for ended in [known for known in self._connections if known.is_closed()]:
+                del self._connections[ended]
+            self._connections[loop] = _Connection(
+                grpc.aio.insecure_channel(self._target, self._options)
+                if self._credentials is None
+                else grpc.aio.secure_channel(self._target, self._credentials, self._options)
+            )
+        return self._connections[loop]
 
     async def rank(
         self,
@@ -63,8 +82,9 @@ class AsyncRankClient:
     ) -> list[RankedDocument]:
         """As `RankClient.rank`."""
         options = RankOptions(top_k, score_kind, max_length, long_documents, return_documents)
-        request = rank_request(self._model, query, documents, options, ids, request_id)
-        return ranking(await self.call_rank(request), documents, ids, options) if documents else []
+        texts, names = rank_texts(query, documents, ids)
+        request = rank_request(self._model, query, texts, options, names, request_id)
+        return ranking(await self.call_rank(request), texts, names, options) if texts else []
 
     async def rank_many(
         self,
@@ -84,7 +104,7 @@ class AsyncRankClient:
         if not stream.requests:
             return
         timeout = self._timeout * len(stream.requests)
-        replies = self._stub.RankStream(iter(stream.requests), timeout=timeout, metadata=self._metadata)
+        replies = self._connection.rank.RankStream(iter(stream.requests), timeout=timeout, metadata=self._metadata)
         try:
             with typed_errors(self._target):
                 async for reply in replies:
@@ -105,20 +125,22 @@ class AsyncRankClient:
         scores: list[float] = []
         with typed_errors(self._target):
             for request in score_requests(self._model, pairs, options):
-                reply = await self._stub.Score(request, timeout=self._timeout, metadata=self._metadata)
+                reply = await self._connection.rank.Score(request, timeout=self._timeout, metadata=self._metadata)
                 scores.extend(reply.scores)
         return np.array(scores, dtype=np.float32)
 
     async def call_rank(self, request: ranker_pb2.RankRequest) -> ranker_pb2.RankResponse:
         """As `RankClient.call_rank`."""
         with typed_errors(self._target):
-            return await self._stub.Rank(request, timeout=self._timeout, metadata=self._metadata)
+            return await self._connection.rank.Rank(request, timeout=self._timeout, metadata=self._metadata)
 
     async def models(self) -> list[ranker_pb2.Model]:
         """As `RankClient.models`."""
         request = ranker_pb2.ListModelsRequest()
         with typed_errors(self._target):
-            return list((await self._stub.ListModels(request, timeout=self._timeout, metadata=self._metadata)).models)
+            return list(
+                (await self._connection.rank.ListModels(request, timeout=self._timeout, metadata=self._metadata)).models
+            )
 
     async def record_feedback(
         self,
@@ -133,12 +155,16 @@ class AsyncRankClient:
         """As `RankClient.record_feedback`."""
         request = feedback_request(request_id, document_id, thumb, stars, click, comment)
         with typed_errors(self._target, not_found=FeedbackTargetNotFound):
-            reply = await self._feedback.RecordFeedback(request, timeout=self._timeout, metadata=self._metadata)
+            reply = await self._connection.feedback.RecordFeedback(
+                request, timeout=self._timeout, metadata=self._metadata
+            )
             return reply.feedback_id
 
     async def close(self) -> None:
-        """Closes the channel."""
-        await self._channel.close()
+        """Closes the channel of this event loop."""
+        connection = self._connections.pop(asyncio.get_running_loop(), None)
+        if connection is not None:
+            await connection.channel.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -11,15 +11,16 @@ from crossrank.reranker import (
     LongDocumentStrategy,
     RankOptions,
     ScoreKind,
-    check_pairs,
-    check_rank,
     check_text,
+    pair_texts,
+    query_texts,
 )
 from crossrank.results import RankedDocument, ranked_document
 from crossrank.v1 import ranker_pb2
 
-# `predict` takes any number of pairs; a server takes a limited number in one call.
+# `predict` takes any number of pairs; a server takes a limited number in one call, and of bytes.
 _PAIRS_PER_CALL = 500
+_BYTES_PER_CALL = 8 * 1024 * 1024
 _THUMBS = {"up": ranker_pb2.THUMB_UP, "down": ranker_pb2.THUMB_DOWN}
 _KINDS: dict[ScoreKind | None, ranker_pb2.ScoreKind.ValueType] = {
     None: ranker_pb2.SCORE_KIND_UNSPECIFIED,
@@ -42,12 +43,11 @@ def rank_request(
     ids: Sequence[str] | None = None,
     request_id: str = "",
 ) -> ranker_pb2.RankRequest:
-    """The message of `rank`. The texts of the results come from the caller's documents, not over the wire.
+    """The message of `rank`, of what `rank_texts` gave. The texts of the results do not come over the wire.
 
     Raises:
-        InvalidRequest: a text is empty or not valid Unicode, or there is not one id for each document.
+        InvalidRequest: the request_id is not a string of valid Unicode.
     """
-    check_rank(query, documents, ids)
     check_text("request_id", request_id)
     return ranker_pb2.RankRequest(
         model=model,
@@ -69,20 +69,29 @@ def score_requests(
     """The messages of `predict`.
 
     Raises:
-        InvalidRequest: a query is empty, or a text is not valid Unicode.
+        InvalidRequest: as `pair_texts` raises it.
     """
-    check_pairs(pairs)
-    for start in range(0, len(pairs), _PAIRS_PER_CALL):
+    for part in _parts([ranker_pb2.Pair(query=query, document=document) for query, document in pair_texts(pairs)]):
         yield ranker_pb2.ScoreRequest(
             model=model,
-            pairs=[
-                ranker_pb2.Pair(query=query, document=document)
-                for query, document in pairs[start : start + _PAIRS_PER_CALL]
-            ],
+            pairs=part,
             score_kind=_KINDS[options.score_kind],
             max_length=options.max_length or 0,
             long_document_strategy=_STRATEGIES[options.long_documents],
         )
+
+
+def _parts(pairs: Sequence[ranker_pb2.Pair]) -> Iterator[Sequence[ranker_pb2.Pair]]:
+    """Parts of pairs that a server takes in one call; a pair that is larger than that goes alone."""
+    start, size = 0, 0
+    for place, pair in enumerate(pairs):
+        grown = size + pair.ByteSize()
+        if place > start and (grown > _BYTES_PER_CALL or place - start == _PAIRS_PER_CALL):
+            yield pairs[start:place]
+            start, grown = place, pair.ByteSize()
+        size = grown
+    if start < len(pairs):
+        yield pairs[start:]
 
 
 def feedback_request(
@@ -126,19 +135,21 @@ class RankStream:
     """
 
     def __init__(self, model: str, queries: Sequence[tuple[str, Sequence[str]]], options: RankOptions) -> None:
-        self._queries, self._options = queries, options
+        self._documents: dict[int, list[str]] = {}
+        self._options = options
         self.answered: list[_Outcome] = []
         self.requests: list[ranker_pb2.RankStreamRequest] = []
-        for index, (query, documents) in enumerate(queries):
-            try:
-                request = rank_request(model, query, documents, options, request_id=str(index))
-            except InvalidRequest as error:
-                self.answered.append((index, error))
+        for index, given in query_texts(queries):
+            if isinstance(given, InvalidRequest):
+                self.answered.append((index, given))
                 continue
-            if documents:
-                self.requests.append(ranker_pb2.RankStreamRequest(request=request))
-            else:
+            query, documents = given
+            if not documents:
                 self.answered.append((index, []))
+                continue
+            self._documents[index] = documents
+            request = rank_request(model, query, documents, options, request_id=str(index))
+            self.requests.append(ranker_pb2.RankStreamRequest(request=request))
 
     def outcome(self, reply: ranker_pb2.RankStreamResponse) -> _Outcome:
         """The index of a query, and its ranking or the error that took its place.
@@ -151,7 +162,7 @@ class RankStream:
             raise CrossrankError("the server sent an outcome that this client does not know; update crossrank")
         if outcome == "response":
             index = int(reply.response.request_id)
-            return index, ranking(reply.response, self._queries[index][1], None, self._options)
+            return index, ranking(reply.response, self._documents[index], None, self._options)
         error = reply.error
         kind = BY_STATUS.get(_STATUSES.get(error.code, ""), CrossrankError)
         retry_after = error.retry_after.ToNanoseconds() / 1e9 if error.HasField("retry_after") else None

@@ -18,7 +18,7 @@ from crossrank.client.messages import (
     typed_errors,
 )
 from crossrank.errors import CrossrankError, FeedbackTargetNotFound
-from crossrank.reranker import LongDocumentStrategy, RankOptions, ScoreKind
+from crossrank.reranker import LongDocumentStrategy, RankOptions, ScoreKind, rank_texts
 from crossrank.results import RankedDocument
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 
@@ -74,8 +74,9 @@ class RankClient:
     ) -> list[RankedDocument]:
         """As `Reranker.rank`; feedback names the answer by its `request_id` and a document by its id."""
         options = RankOptions(top_k, score_kind, max_length, long_documents, return_documents)
-        request = rank_request(self._model, query, documents, options, ids, request_id)
-        return ranking(self.call_rank(request), documents, ids, options) if documents else []
+        texts, names = rank_texts(query, documents, ids)
+        request = rank_request(self._model, query, texts, options, names, request_id)
+        return ranking(self.call_rank(request), texts, names, options) if texts else []
 
     def rank_many(
         self,

@@ -1,5 +1,6 @@
 """Scheduler: workers that pull batches of pairs; calls take turns, dead calls cost nothing, nothing sleeps or polls."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +10,7 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Unavailable
+from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Unavailable, UsageError
 from crossrank.inference.batching import BatchPolicy, CallQueue
 from crossrank.inference.calls import Call, PendingPairs, SharedPair
 from crossrank.inference.tokenizer import TokenizedPair
@@ -73,6 +74,7 @@ class Scheduler:
         self._seconds, self._tokens = 0.0, 0.0
         self._changed = threading.Condition()
         self._closed = False
+        self._process = os.getpid()
         self._threads = [
             threading.Thread(target=self._work, name=f"crossrank-worker-{number}", daemon=True)
             for number in range(workers)
@@ -89,8 +91,11 @@ class Scheduler:
 
         Raises:
             Unavailable: the scheduler is closed.
+            UsageError: it was made before this process forked.
             ValueError: there are no pairs, or one without tokens.
         """
+        if self._process != os.getpid():  # a fork copies no threads: nobody would ever compute it
+            raise UsageError("the ranker was opened before this process forked; open it in each process")
         if not pairs or not all(len(pair.ids) for pair in pairs):
             raise ValueError("there are no pairs to score, or one without tokens")
         keys = [pair.digest() for pair in pairs] if self._cache is not None else [None] * len(pairs)

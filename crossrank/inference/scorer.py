@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from crossrank.errors import CrossrankError, InvalidRanker, UsageError
+from crossrank.errors import CrossrankError, InvalidRanker, InvalidRequest, UsageError
 from crossrank.inference.batching import BatchPolicy
 from crossrank.inference.calibration import Calibration
 from crossrank.inference.golden import golden_mismatch, needs_precise_products, runnable_variants
@@ -22,7 +22,7 @@ from crossrank.inference.scores import ACTIVATIONS, KIND_OF, Activate, Scores, s
 from crossrank.inference.session import OnnxSession
 from crossrank.inference.tokenizer import PairTokenizer
 from crossrank.machine import usable_cores
-from crossrank.reranker import LongDocumentStrategy, RankOptions, ScoreKind, check_pairs, check_rank
+from crossrank.reranker import LongDocumentStrategy, RankOptions, ScoreKind, pair_texts, query_texts, rank_texts
 from crossrank.results import RankedDocument, order, ranked_document
 
 # On a CPU larger batches fall out of the caches, and padding loses more than company wins.
@@ -187,8 +187,8 @@ class Scorer:
     ) -> NDArray[np.float32]:
         """As `Reranker.predict`."""
         options = RankOptions(score_kind=score_kind, max_length=max_length, long_documents=long_documents)
-        check_pairs(pairs)
-        return self.score(pairs, options).values if pairs else np.empty(0, dtype=np.float32)
+        texts = pair_texts(pairs)
+        return self.score(texts, options).values if texts else np.empty(0, dtype=np.float32)
 
     def rank(
         self,
@@ -204,7 +204,7 @@ class Scorer:
     ) -> list[RankedDocument]:
         """As `Reranker.rank`."""
         options = RankOptions(top_k, score_kind, max_length, long_documents, return_documents)
-        return self._rank(query, documents, ids, options)
+        return self._rank(query, *rank_texts(query, documents, ids), options)
 
     def rank_many(
         self,
@@ -218,10 +218,13 @@ class Scorer:
     ) -> Iterator[tuple[int, list[RankedDocument] | CrossrankError]]:
         """As `Reranker.rank_many`."""
         options = RankOptions(top_k, score_kind, max_length, long_documents, return_documents)
+        given = list(query_texts(queries))
+        yield from ((index, query) for index, query in given if isinstance(query, InvalidRequest))
         pool = ThreadPoolExecutor(_QUERIES_AT_ONCE)
         indices = {
-            pool.submit(self._rank, query, documents, None, options): index
-            for index, (query, documents) in enumerate(queries)
+            pool.submit(self._rank, *query, None, options): index
+            for index, query in given
+            if not isinstance(query, InvalidRequest)
         }
         try:
             for done in as_completed(indices):
@@ -233,9 +236,8 @@ class Scorer:
             pool.shutdown(cancel_futures=True)
 
     def _rank(
-        self, query: str, documents: Sequence[str], ids: Sequence[str] | None, options: RankOptions
+        self, query: str, documents: list[str], ids: list[str] | None, options: RankOptions
     ) -> list[RankedDocument]:
-        check_rank(query, documents, ids)
         if not documents:
             return []
         scores = self.score([(query, document) for document in documents], options)

@@ -169,3 +169,9 @@ def test_a_stream_that_an_async_client_leaves_ends_too() -> None:
 
     with serving(endless) as target:
         assert asyncio.run(leave(target))
+
+
+def test_an_asynchronous_client_goes_from_one_event_loop_to_the_next(server: str) -> None:
+    client = AsyncRankClient(server)  # at module level no loop runs yet
+    first = asyncio.run(client.rank("q", ["a"]))
+    assert asyncio.run(client.rank("q", ["a"])) == first

@@ -2,14 +2,18 @@
 
 import asyncio
 import inspect
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from numpy.typing import NDArray
 
-from crossrank import AsyncRankClient, CrossrankError, RankClient, RankedDocument, Reranker, Scorer
+from crossrank import AsyncRankClient, CrossrankError, RankClient, RankedDocument, RankOptions, Reranker, Scorer
+from crossrank.client.messages import score_requests
 from crossrank.errors import InvalidRequest
 
 QUERY = "remove duplicates from a list but keep the order"
@@ -166,7 +170,17 @@ def test_nothing_to_do_gives_nothing(reranker: Reranker) -> None:
         (("\ud800", ["x"]), {}, "query"),
         ((QUERY, ["ok", "\udfff"]), {}, "documents[1]"),
         ((QUERY, ["ok", None]), {}, "documents[1]"),
+        ((QUERY, ["ok", float("nan")]), {}, "documents[1]"),
+        ((QUERY, [b"bytes"]), {}, "documents[0]"),
+        ((QUERY, [{"text": "x"}]), {}, "documents[0]"),
         ((QUERY, "one string"), {}, "documents"),
+        ((QUERY, {"a": "b"}), {}, "documents"),
+        ((QUERY, {"a", "b"}), {}, "documents"),
+        ((QUERY, None), {}, "documents"),
+        ((QUERY, pandas.DataFrame({"text": ["x"]})), {}, "documents"),
+        ((None, ["x"]), {}, "query"),
+        ((QUERY, ["x", "y"]), {"ids": "ab"}, "ids"),
+        ((QUERY, ["x", "y"]), {"ids": [1, 2]}, "ids[0]"),
         ((QUERY, ["x"]), {"ids": []}, "ids"),
         ((QUERY, ["x"]), {"ids": ["\ud800"]}, "ids[0]"),
         ((QUERY, ["x"]), {"top_k": 0}, "top_k"),
@@ -185,11 +199,81 @@ def test_invalid_arguments_are_value_errors_that_name_them(
     assert isinstance(refused.value, ValueError)
 
 
-@pytest.mark.parametrize(("pair", "field"), [(("", "x"), "pairs[0].query"), ((QUERY, "\ud800"), "pairs[0].document")])
-def test_invalid_pairs_are_named(reranker: Reranker, pair: tuple[str, str], field: str) -> None:
+@pytest.mark.parametrize(
+    ("pairs", "field"),
+    [
+        ([("", "x")], "pairs[0].query"),
+        ([(QUERY, "\ud800")], "pairs[0].document"),
+        ([(QUERY, "x"), (QUERY, None)], "pairs[1].document"),
+        ([(QUERY, "x", "y")], "pairs[0]"),
+        ((QUERY, "x"), "pairs[0]"),
+        (("ab", "cd"), "pairs[0]"),
+        ("ab", "pairs"),
+        ([3], "pairs[0]"),
+    ],
+)
+def test_invalid_pairs_are_named(reranker: Reranker, pairs: Any, field: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        reranker.predict([pair])
+        reranker.predict(pairs)
     assert str(refused.value).startswith(f"{field}: ")
+
+
+def test_columns_and_arrays_go_by_place(reranker: Reranker) -> None:
+    frame = pandas.DataFrame({"query": [QUERY] * len(IDS), "text": DOCUMENTS, "id": IDS}, index=[40, 30, 20, 10, 0])
+    expected = reranker.rank(QUERY, DOCUMENTS, ids=IDS, return_documents=True)
+    forms: Any = (
+        (frame["text"], frame["id"]),
+        (np.array(DOCUMENTS), np.array(IDS)),
+        (np.array(DOCUMENTS, dtype=object), tuple(IDS)),
+        (iter(DOCUMENTS), iter(IDS)),
+    )
+    for documents, ids in forms:
+        assert reranker.rank(QUERY, documents, ids=ids, return_documents=True) == expected
+    ((_, many),) = reranker.rank_many([(QUERY, frame["text"])], return_documents=True)
+    assert many == reranker.rank(QUERY, DOCUMENTS, return_documents=True)
+    scores = reranker.predict([(QUERY, document) for document in DOCUMENTS]).tolist()
+    pairs: Any = frame[["query", "text"]]
+    assert reranker.predict(pairs).tolist() == scores
+    assert reranker.predict(pairs.to_numpy()).tolist() == scores
+    assert reranker.predict(list(zip(frame["query"], frame["text"], strict=True))).tolist() == scores
+    filtered = frame[frame["id"] != "shuffle"]
+    assert reranker.rank(QUERY, filtered["text"], return_documents=True)[0]["text"] == NEEDLE
+    assert len(reranker.predict(frame[["query", "text"]][:0])) == 0
+
+
+def test_a_query_that_is_none_leaves_the_others(reranker: Reranker) -> None:
+    queries: Any = [(QUERY, DOCUMENTS[:1]), "ab", (QUERY, None), None]
+    outcomes = dict(reranker.rank_many(queries))
+    assert outcomes[0] == reranker.rank(QUERY, DOCUMENTS[:1])
+    for index, field in ((1, "queries[1]"), (2, "documents"), (3, "queries[3]")):
+        assert isinstance(outcomes[index], InvalidRequest) and str(outcomes[index]).startswith(f"{field}: ")
+
+
+def test_pairs_are_sent_in_parts_that_a_server_takes() -> None:
+    pairs = [(QUERY, f"{number} " + "x" * (2 << 20)) for number in range(9)] + [(QUERY, "x")] * 1200
+    parts = [list(request.pairs) for request in score_requests("", pairs, RankOptions())]
+    assert [(pair.query, pair.document) for part in parts for pair in part] == pairs
+    assert max(len(part) for part in parts) <= 500
+    assert max(sum(pair.ByteSize() for pair in part) for part in parts) <= 8 << 20
+    assert len(parts) <= 7
+
+
+def test_a_scorer_that_was_opened_before_a_fork_says_so() -> None:
+    script = """
+import os, signal
+from crossrank import Scorer
+from crossrank.errors import UsageError
+with Scorer.open() as scorer:
+    if os.fork() == 0:
+        signal.alarm(60)
+        try:
+            scorer.predict([("a", "b")])
+        except UsageError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_the_scores_are_the_same_bit_for_bit(reranker: Reranker, scorer: Scorer) -> None:
