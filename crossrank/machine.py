@@ -1,5 +1,6 @@
 """Machine: usable cores, and the instruction set that an int8 graph is made for."""
 
+import math
 import os
 import platform
 from pathlib import Path
@@ -9,7 +10,7 @@ def usable_cores() -> int:
     """Cores for workers: physical ones within the process's affinity, at most its cgroup quota, at least one."""
     cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     physical = {_core_id(cpu) for cpu in cpus}
-    return max(1, min(len(physical), _cgroup_quota() or len(physical)))
+    return max(1, min(len(physical), cgroup_cores() or len(physical)))
 
 
 def instruction_set() -> str:
@@ -46,9 +47,37 @@ def _core_id(cpu: int) -> tuple[str, ...]:
         return (str(cpu),)
 
 
-def _cgroup_quota() -> int | None:
+def cgroup_cores(proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """The smallest CPU quota of the process's cgroups in whole cores, at least one; None where there is none.
+
+    A group is bound by its own quota and by those of all groups around it, in version 1 and in version 2.
+
+    Args:
+        proc: the directory of the process.
+        root: where the hierarchies are mounted.
+    """
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
-        return None if quota == "max" else max(1, int(quota) // int(period))
-    except (OSError, ValueError):
+        lines = (proc / "cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
         return None
+    quotas = []
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        # Version 2 has no controllers in its line. In a container the group may be the root of what is mounted.
+        mounts = [root / controllers, root / "cpu"] if controllers else [root, root / "unified"]
+        inside = [Path(group.lstrip("/")), *Path(group.lstrip("/")).parents]
+        quotas += [quota for mount in mounts for part in inside if (quota := _quota(mount / part)) is not None]
+    return max(1, math.floor(min(quotas))) if quotas else None
+
+
+def _quota(group: Path) -> float | None:
+    """Cores that one group may use; None where it sets no limit or does not exist."""
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((group / name).read_text(encoding="utf-8") for name in names).split()
+            return float(quota) / float(period) if quota not in ("max", "-1") else None
+        except (OSError, ValueError):
+            continue
+    return None

@@ -1,5 +1,6 @@
 """The `crossrank` command: a table of its commands, each imported only when it runs."""
 
+import io
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -88,6 +89,10 @@ def export_onnx_main() -> None:
 
 def _run(command: Callable[[], None]) -> None:
     """Ends with one sentence and the right exit code where something was wrong."""
+    for stream in (sys.stdout, sys.stderr):
+        # What the stream cannot take is escaped: half an answer is worth more than a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     configure_logging()
     try:
         command()
@@ -98,5 +103,7 @@ def _run(command: Callable[[], None]) -> None:
 
 
 def _fail(sentence: str, code: int) -> None:
-    sys.stderr.write(f"crossrank: {sentence}\n")
+    from crossrank.cli.output import printable
+
+    sys.stderr.write(f"crossrank: {printable(sentence)}\n")
     sys.exit(code)

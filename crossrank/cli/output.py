@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from crossrank.errors import UsageError
 
@@ -17,13 +19,31 @@ from crossrank.errors import UsageError
 _WIDTH_OF_FILES = 120
 
 # Progress and notes go to standard error, so that standard output holds the result and nothing else.
-console = Console(stderr=True)
+console = Console(stderr=True, emoji=False)
 _log = logging.getLogger(__name__)
 
 
 def print_json(value: Any) -> None:
-    """Prints a result as one JSON document."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Prints a result as one JSON document, in ASCII where the stream cannot take its characters."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    sys.stdout.write(text + "\n")
+
+
+def printable(text: str) -> str:
+    """The text with its control characters escaped: a document must not steer the terminal.
+
+    Line feeds stay.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) == "Cc" and character != "\n"
+        else character
+        for character in text
+    )
 
 
 def ranker_or_default(ranker: str | None) -> Path:
@@ -42,13 +62,14 @@ def ranker_or_default(ranker: str | None) -> Path:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints a table: the first column to the left, the others to the right."""
-    table = Table(title=title, title_justify="left")
+    # As text it is printed as it is: rich would turn `a:x:b` into an emoji, and brackets into styles.
+    table = Table(title=Text(printable(title)), title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
+        table.add_column(Text(printable(column)), justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(printable(cell)) for cell in row))
     terminal = sys.stdout.isatty()
-    Console(width=None if terminal else _WIDTH_OF_FILES).print(table, markup=False)
+    Console(width=None if terminal else _WIDTH_OF_FILES).print(table)
 
 
 @contextmanager
