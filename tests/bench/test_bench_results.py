@@ -1,8 +1,6 @@
 """Results of benchmarks: as tables, as a page, and as a number of machines."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from crossrank.export.pipeline import ExportReport
 from crossrank.inference.hub import DEFAULT_RANKER
 from crossrank.inference.manifest import read_manifest
 from tests.bench.made_results import load_result, outcomes_of, quality_result
+from tests.commands import crossrank
 from tests.conftest import HELDOUT
 
 ATTACK = "<script>alert(1)</script>"
@@ -71,10 +70,6 @@ def test_a_report_holds_its_pictures_and_runs_nothing(tmp_path: Path) -> None:
     assert ATTACK not in page
     assert page.count("data:image/png;base64,") == 2
     assert {path.name for path in (tmp_path / "all").glob("*.png")} == {"1-load-latency.png", "2-quality-quality.png"}
-
-
-def crossrank(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-P", "-m", "crossrank.cli", *arguments], capture_output=True, text=True)
 
 
 def json_of(*arguments: str) -> Any:

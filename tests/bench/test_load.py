@@ -49,7 +49,7 @@ def test_a_stall_shows_in_the_open_loop_and_hides_in_the_closed_one() -> None:
     shown, hidden = (summarize(load, {}) for load in (due, waiting))
     assert shown.statuses.keys() == hidden.statuses.keys() == {"OK"}
     assert shown.latency_ms["p95"] > 100
-    assert hidden.latency_ms["p95"] < 50
+    assert hidden.latency_ms["p95"] < shown.latency_ms["p95"] / 2
 
 
 def test_time_that_the_generator_itself_loses_counts_and_is_named() -> None:
@@ -118,12 +118,12 @@ def test_both_usual_bodies_are_spoken(documents: str) -> None:
 
 def test_the_rate_that_a_server_carries_is_found() -> None:
     # One request at a time, each for 20 ms: 50 a second at most, and as much more as a queue may grow to 0.1 s until
-    # nine tenths of the 2 s are over.
+    # nine tenths of the 1 s are over.
     with reranking_server(Behaviour(delay=0.02, one_at_a_time=True)) as address:
         options = LoadOptions(
             target=address,
             slo=LatencySlo(90, 0.1),
-            seconds=2.0,
+            seconds=1.0,
             warm_up=0,
             workload="fixed-3",
             documents=2,
@@ -132,7 +132,7 @@ def test_the_rate_that_a_server_carries_is_found() -> None:
         )
         result = bench_load(options)
     assert result.max_rate
-    assert 20 < result.max_rate < 50 * (1 + 0.1 / 1.8)
+    assert 20 < result.max_rate < 50 * (1 + 0.1 / 0.9)
     met = [load for load in result.loads if load.settings["requests/s"] == result.max_rate]
     assert met[0].latency_ms["p90"] <= 100
 

@@ -14,7 +14,7 @@ from crossrank.inference.manifest import read_manifest
 from crossrank.inference.scorer import Scorer
 from crossrank.models.cross_encoder import open_cross_encoder, predict
 from crossrank.serve.local import local_server
-from tests.cli.test_cli import crossrank
+from tests.commands import crossrank
 from tests.conftest import HELDOUT
 
 QUERY = "how do I remove duplicates from a list but keep the order"

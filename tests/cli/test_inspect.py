@@ -4,7 +4,7 @@ from pathlib import Path
 
 from crossrank.export.pipeline import ExportReport
 from crossrank.inference.manifest import read_manifest
-from tests.cli.test_cli import crossrank
+from tests.commands import crossrank
 
 
 def test_the_page_shows_each_variant_and_how_it_runs_here(tiny: ExportReport) -> None:
