@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from crossrank.cli.options import options_of
-from crossrank.serve.settings import ServerSettings, load_settings
+from crossrank.serve.settings import ServerSettings, address_of, load_settings
 
 
 @options_of(ServerSettings)
@@ -30,4 +30,4 @@ def serve(
     require_onnxruntime()
     configure_logs()
     # The one line for scripts that asked for port 0; flushed, since they wait for it.
-    asyncio.run(run(settings, lambda bound: print(f"listening on {settings.host}:{bound}", flush=True)))
+    asyncio.run(run(settings, lambda bound: print(f"listening on {address_of(settings.host, bound)}", flush=True)))

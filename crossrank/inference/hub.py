@@ -43,7 +43,7 @@ def locate_ranker(name: str | Path | None) -> Path:
     """
     if name is None:
         return DEFAULT_RANKER
-    path = Path(name)
+    path = Path(name).expanduser()
     matched = _ID.fullmatch(str(name))
     if matched is None or isinstance(name, Path) or path.exists():
         return path

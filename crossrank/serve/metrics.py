@@ -11,6 +11,7 @@ from crossrank.errors import UsageError
 from crossrank.feedback.schema import FeedbackKind
 from crossrank.feedback.store import FeedbackStore
 from crossrank.serve.registry import ModelRegistry
+from crossrank.serve.settings import address_of
 
 # Seconds: from a few pairs to a call that has its whole deadline.
 _BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -61,7 +62,7 @@ class Metrics:
         try:
             server, _ = start_http_server(port, host, self._registry)
         except OSError as error:
-            raise UsageError(f"cannot listen on {host}:{port} for metrics: {error.strerror}") from None
+            raise UsageError(f"cannot listen on {address_of(host, port)} for metrics: {error.strerror}") from None
         return int(server.server_port)
 
 

@@ -17,7 +17,7 @@ from crossrank.serve.metrics import Metrics
 from crossrank.serve.rank_service import RankServicer
 from crossrank.serve.registry import ModelRegistry
 from crossrank.serve.rpc import RpcRunner
-from crossrank.serve.settings import ServerSettings
+from crossrank.serve.settings import ServerSettings, address_of
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 
 _RANK, _FEEDBACK = (
@@ -77,7 +77,7 @@ class RankServer:
             UsageError: the address is in use or not to be had.
             InvalidRanker: a ranker cannot be served.
         """
-        address = f"{self._settings.host}:{self._settings.port}"
+        address = address_of(self._settings.host, self._settings.port)
         try:
             port: int = self._server.add_insecure_port(address)
         except RuntimeError:

@@ -71,6 +71,16 @@ class ServerSettings(BaseSettings):
     feedback_texts: bool = Field(False, description="Also keep queries and shown documents there.")
     drain_timeout: float = Field(30.0, ge=0, description="Seconds for calls in flight after SIGTERM.")
 
+    @field_validator("host")
+    @classmethod
+    def _without_brackets(cls, host: str) -> str:
+        return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+    @field_validator("feedback")
+    @classmethod
+    def _from_home(cls, file: Path | None) -> Path | None:
+        return file and file.expanduser()
+
     @field_validator("feedback_texts")
     @classmethod
     def _texts_need_a_file(cls, given: bool, info: ValidationInfo) -> bool:
@@ -89,6 +99,11 @@ class ServerSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments alone: what a program writes does not depend on its environment."""
         return (init_settings,)
+
+
+def address_of(host: str, port: int) -> str:
+    """Joins a host and a port; an IPv6 address goes into brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> ServerSettings:
