@@ -64,7 +64,7 @@ def test_parts_of_a_set(beir: Path) -> None:
     assert len(part.pairs) == 4
 
 
-@pytest.mark.parametrize(("missing", "sentence"), [("qrels.tsv", "no evaluation set"), (None, "no query has")])
+@pytest.mark.parametrize(("missing", "sentence"), [("qrels.tsv", "not an evaluation set"), (None, "no query has")])
 def test_what_cannot_be_evaluated_on(beir: Path, missing: str | None, sentence: str) -> None:
     if missing:
         (beir / missing).unlink()
