@@ -1,6 +1,5 @@
 """`crossrank rank`."""
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,24 +92,20 @@ def _client(target: str | None, model: str) -> "RankClient":
 
 
 def _read(file: Path) -> list[_Document]:
+    from crossrank.data.eval_set import document_text
+    from crossrank.data.files import json_records
+
     try:
-        text = file.read_text(encoding="utf-8")
+        if file.suffix.lower() == ".jsonl":
+            return [
+                _Document(str(record.get("doc_id", record.get("_id", where))), document_text(where, record))
+                for where, record in json_records(file)
+            ]
+        return [_Document(str(file), file.read_text(encoding="utf-8-sig"))]
     except UnicodeDecodeError:
         raise UsageError(f"{file} is not UTF-8 text") from None
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from None
-    if file.suffix != ".jsonl":
-        return [_Document(str(file), text)]
-    documents = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-            documents.append(_Document(str(entry.get("doc_id", f"{file}:{number}")), str(entry["text"])))
-        except (ValueError, KeyError, AttributeError):
-            raise UsageError(f"{file}:{number}: not a JSON object with a text") from None
-    return documents
 
 
 def _excerpt(result: RankedDocument) -> str:

@@ -129,10 +129,16 @@ def read_corpus(path: Path) -> dict[str, str]:
     """Read the text of each document, its title before it, by its id from a corpus.jsonl; raises the same."""
     corpus: dict[str, str] = {}
     for where, record in json_records(path):
-        title = "" if record.get("title") is None else _string(where, record, "title")
-        text = _string(where, record, "text")
-        corpus[_new_id(where, record, "doc_id", corpus)] = f"{title}\n{text}" if title.strip() else text
+        text = document_text(where, record)
+        corpus[_new_id(where, record, "doc_id", corpus)] = text
     return corpus
+
+
+def document_text(where: str, record: Mapping[str, object]) -> str:
+    """The text of a document's record, its title before it on a line of its own; raises as `read_judged_set` does."""
+    title = "" if record.get("title") is None else _string(where, record, "title")
+    text = _string(where, record, "text")
+    return f"{title}\n{text}" if title.strip() else text
 
 
 def _read_qrels(path: Path, queries: Mapping[str, str], corpus: Mapping[str, str]) -> Qrels:

@@ -151,7 +151,7 @@ def _environment() -> dict[str, Any]:
 
 def _file(config: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(config.read_text(encoding="utf-8"))
+        return tomllib.loads(config.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{config}: {error.strerror}; name a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

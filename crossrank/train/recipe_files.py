@@ -25,7 +25,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         UsageError: no such file, no TOML, an unknown key (the nearest known one is named), a value out of range.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -54,7 +54,7 @@ def _absolute(data: Data) -> Data:
     root = data.root or Path()
 
     def at(given: Path | None) -> Path | None:
-        return None if given is None else (root / given).resolve()
+        return None if given is None else (root / given.expanduser()).resolve()
 
     train = tuple(
         source.model_copy(
@@ -62,7 +62,7 @@ def _absolute(data: Data) -> Data:
                 "path": at(source.path),
                 "run": at(source.run),
                 "corpus": at(source.corpus),
-                "corpora": tuple((root / path).resolve() for path in source.corpora),
+                "corpora": tuple((root / path.expanduser()).resolve() for path in source.corpora),
                 # An id has no file of its own; a directory of save_to_disk does.
                 "dataset": str(at(Path(source.dataset)))
                 if source.dataset and (root / source.dataset).is_dir()
@@ -71,7 +71,7 @@ def _absolute(data: Data) -> Data:
         )
         for source in data.train
     )
-    regression_sets = tuple((root / path).resolve() for path in data.regression_sets)
+    regression_sets = tuple((root / path.expanduser()).resolve() for path in data.regression_sets)
     return data.model_copy(update={"train": train, "dev": at(data.dev), "regression_sets": regression_sets})
 
 

@@ -38,8 +38,8 @@ def test_rank_in_process_and_by_server_agree(server: str, files: list[str]) -> N
     ("arguments", "sentence"),
     [
         (("rank", "q", "none.txt"), "none.txt cannot be read"),
-        (("rank", "q", "{binary}"), "is not UTF-8 text"),
-        (("rank", "q", "{bad}"), "bad.jsonl:2: not a JSON object with a text"),
+        (("rank", "q", "{binary}"), "binary.jsonl:1: not UTF-8"),
+        (("rank", "q", "{bad}"), "bad.jsonl:2: not a JSON object"),
         (("rank", "q", "{good}", "--ranker", "{tmp}"), "is not a ranker: it has no onnx/manifest.json"),
         (("rank", "q", "{good}", "--ranker", "x", "--target", "y"), "--ranker is for this process"),
         (("serve", "none"), "none is not a directory"),
@@ -87,3 +87,14 @@ def test_import_crossrank_imports_nothing() -> None:
     outcome = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     imported = {name for name in outcome.stdout.split() if name.split(".")[0] not in sys.stdlib_module_names}
     assert imported == {"crossrank"}
+
+
+def test_rank_reads_a_corpus_as_evaluation_does(tmp_path: Path) -> None:
+    lines = [{"_id": "d1", "title": "Knots", "text": "They hold."}, {"_id": "d2", "text": "Rain."}]
+    file = tmp_path / "corpus.JSONL"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8-sig")
+    results = json.loads(crossrank("rank", "knots", str(file), "--json").stdout)
+    assert {result["id"]: result["text"] for result in results} == {"d1": "Knots\nThey hold.", "d2": "Rain."}
+    file.write_text('{"text": null}\n')
+    refused = crossrank("rank", "knots", str(file))
+    assert (refused.returncode, "corpus.JSONL:1: 'text'" in refused.stderr) == (2, True)

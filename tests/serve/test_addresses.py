@@ -22,3 +22,8 @@ def test_a_tilde_is_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     shutil.copytree(DEFAULT_RANKER, tmp_path / "ranker")
     assert locate_ranker("~/ranker") == tmp_path / "ranker"
     assert load_settings({"feedback": "~/feedback.db"}).feedback == tmp_path / "feedback.db"
+
+
+def test_a_configuration_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("port = 7\n", encoding="utf-8-sig")
+    assert load_settings({}, tmp_path / "config.toml").port == 7

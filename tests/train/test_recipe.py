@@ -91,3 +91,14 @@ def test_places_in_a_recipe_start_at_its_root_and_overrides_where_one_is(recipe:
     assert loaded.data.train[0].path == tmp_path / "deeper" / "rows.jsonl"
     assert loaded.data.regression_sets == (Path.cwd() / "5",)
     assert loaded.data.dev is None
+
+
+def test_a_recipe_may_begin_with_a_byte_order_mark_and_name_home(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    recipe.write_text(recipe.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert load_recipe(recipe, ["data.dev=~/dev"]).data.dev is not None
+    plain = recipe.read_text(encoding="utf-8-sig").replace("[data]", '[data]\ndev = "~/dev"', 1)
+    recipe.write_text(plain, encoding="utf-8-sig")
+    assert load_recipe(recipe).data.dev == tmp_path / "home" / "dev"
