@@ -124,6 +124,9 @@ def evaluate(
     base: Annotated[
         str | None, typer.Option(help="Bi-encoder whose cosine order is shown. Default: what the model came from.")
     ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of a set with qrels/SPLIT.tsv. Default: test, or dev where there is no test.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the evaluation as JSON.")] = False,
 ) -> None:
     """Evaluate a model on the candidates of an evaluation set, beside BM25, its base's cosine, and both fused."""
@@ -131,7 +134,7 @@ def evaluate(
     with progress_bars():
         with needs("train"), Progress(logging.getLogger("crossrank.evaluation"), "load PyTorch"):
             from crossrank.evaluation.evaluate_model import evaluate_model
-        evaluation = evaluate_model(opened, data, variant=variant, base=base)
+        evaluation = evaluate_model(opened, data, variant=variant, base=base, split=split)
     if as_json:
         print_json(evaluation.to_json())
     else:

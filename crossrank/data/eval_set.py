@@ -2,27 +2,20 @@
 
 A directory holds `queries.jsonl` ({"query_id", "text"}), `corpus.jsonl` ({"doc_id", "text", and maybe "title"}),
 `qrels.tsv` in TREC's four columns (query_id 0 doc_id grade) and maybe `candidates.jsonl` ({"query_id",
-"doc_ids"}). BEIR's directories (Thakur et al. 2021) are read too: `_id` for either id, and `qrels.tsv` or
-`qrels/test.tsv` in three columns below the header `query-id corpus-id score`.
+"doc_ids"}). BEIR's directories (Thakur et al. 2021) are read too: `_id` for either id, and judgements in three columns
+below the header `query-id corpus-id score`, split by split. Integer ids are read as their decimal digits.
 """
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crossrank.data.files import json_records, numbered_lines, written_beside
+from crossrank.data.files import json_records, written_beside
+from crossrank.data.qrels import MEASURED, Qrels, find_qrels, has_qrels, note_qrels, read_qrels
 from crossrank.errors import InvalidData, UsageError
 
-Qrels = dict[str, dict[str, int]]
 Candidates = dict[str, list[str]]
-
-# trec_eval, which measures, takes memory for every grade up to the highest.
-MAX_GRADE = 1000
-
-_BEIR_HEADER = ["query-id", "corpus-id", "score"]
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +34,36 @@ class JudgedSet:
 
 def is_judged_set(path: Path) -> bool:
     """Whether `path` is a directory with queries.jsonl, corpus.jsonl and qrels."""
-    return all((path / name).is_file() for name in ("queries.jsonl", "corpus.jsonl")) and _qrels_of(path).is_file()
+    return all((path / name).is_file() for name in ("queries.jsonl", "corpus.jsonl")) and has_qrels(path)
 
 
-def read_judged_set(directory: Path, corpus: dict[str, str] | None = None) -> JudgedSet:
+def read_judged_set(
+    directory: Path,
+    corpus: dict[str, str] | None = None,
+    *,
+    split: str | None = None,
+    otherwise: Sequence[str] = MEASURED,
+) -> JudgedSet:
     """Read an evaluation set, every text and id of it in file order.
 
     A title that is not empty goes before its text, on a line of its own. Queries without a judgement are kept. The
-    judgements may be of another set's documents: `corpus` then holds them, and the directory needs none.
+    judgements may be of another set's documents: `corpus` then holds them, and the directory needs none. `split` and
+    `otherwise` choose the judgements; see `find_qrels`. Judgements of documents that the corpus lacks are passed over.
 
     Raises:
-        InvalidData: Files are missing, or a line is not what it should be, which includes ids that occur twice
-            and judgements or candidates that name unknown ids; the message names file and line.
+        InvalidData: Files are missing, or a line is not what it should be, which includes ids that occur twice,
+            judgements of unknown queries and candidates that name unknown ids; the message names file and line.
         OSError: A file cannot be read.
     """
     if corpus is None and not is_judged_set(directory):
         raise InvalidData(
-            directory, "not an evaluation set; it must hold queries.jsonl, corpus.jsonl and qrels.tsv or qrels/test.tsv"
+            directory, "not an evaluation set; it must hold queries.jsonl, corpus.jsonl and qrels.tsv or qrels/*.tsv"
         )
+    judgements = find_qrels(directory, split, otherwise)
+    note_qrels(judgements)
     queries = read_queries(directory / "queries.jsonl")
     corpus = read_corpus(directory / "corpus.jsonl") if corpus is None else corpus
-    qrels = _read_qrels(_qrels_of(directory), queries, corpus)
+    qrels = read_qrels(judgements, queries, corpus)
     candidates = directory / "candidates.jsonl"
     return JudgedSet(
         queries, corpus, qrels, _read_candidates(candidates, queries, corpus) if candidates.is_file() else None
@@ -104,14 +106,13 @@ def write_judged_set(judged: JudgedSet, directory: Path) -> None:
                 (_json_line({"query_id": query_id, "doc_ids": ids}) for query_id, ids in judged.candidates.items()),
             )
         try:
-            read_judged_set(staged)
+            back = read_judged_set(staged)
         except InvalidData as error:
             raise InvalidData(error.where.replace(str(staged), str(directory)), error.problem) from None
-
-
-def _qrels_of(directory: Path) -> Path:
-    ours = directory / "qrels.tsv"
-    return ours if ours.is_file() else directory / "qrels" / "test.tsv"
+        if sum(map(len, back.qrels.values())) < sum(map(len, judged.qrels.values())):
+            raise InvalidData(
+                directory / "qrels.tsv", "judges documents that are not in the corpus; add them or drop it"
+            )
 
 
 def read_queries(path: Path) -> dict[str, str]:
@@ -141,45 +142,15 @@ def document_text(where: str, record: Mapping[str, object]) -> str:
     return f"{title}\n{text}" if title.strip() else text
 
 
-def _read_qrels(path: Path, queries: Mapping[str, str], corpus: Mapping[str, str]) -> Qrels:
-    qrels: Qrels = {}
-    beir = False
-    for number, (where, line) in enumerate(numbered_lines(path)):
-        columns = line.split()
-        if number == 0 and [column.lower() for column in columns] == _BEIR_HEADER:
-            beir = True
-            continue
-        if len(columns) != (3 if beir else 4):
-            raise InvalidData(
-                where,
-                f"{len(columns)} columns; write 'query_id 0 doc_id grade', or 'query-id corpus-id score' "
-                "below a first line of just these three names",
-            )
-        query_id, doc_id, grade = columns[0], columns[-2], columns[-1]
-        _known(where, "query", query_id, queries)
-        _known(where, "document", doc_id, corpus)
-        if not _INTEGER.fullmatch(grade) or abs(int(grade)) > MAX_GRADE:
-            raise InvalidData(
-                where,
-                f"grade {grade!r} is not an integer from -{MAX_GRADE} to {MAX_GRADE}; write 0 for not "
-                "relevant and 1 or more for relevant",
-            )
-        if doc_id in qrels.setdefault(query_id, {}):
-            raise InvalidData(where, f"query {query_id!r} judges {doc_id!r} a second time; drop one line")
-        qrels[query_id][doc_id] = int(grade)
-    if not qrels:
-        raise InvalidData(path, "no judgement below the header; give at least one")
-    return qrels
-
-
 def _read_candidates(path: Path, queries: Mapping[str, str], corpus: Mapping[str, str]) -> Candidates:
     candidates: Candidates = {}
     for where, record in json_records(path):
         query_id = _new_id(where, record, "query_id", candidates)
         _known(where, "query", query_id, queries)
-        doc_ids = record.get("doc_ids")
-        if not isinstance(doc_ids, list) or not all(isinstance(doc_id, str) for doc_id in doc_ids):
+        given = record.get("doc_ids")
+        if not isinstance(given, list) or not all(isinstance(_as_id(doc_id), str) for doc_id in given):
             raise InvalidData(where, "'doc_ids' must be a list of strings")
+        doc_ids = [str(doc_id) for doc_id in given]
         for doc_id in doc_ids:
             _known(where, "document", doc_id, corpus)
         if len(set(doc_ids)) < len(doc_ids):
@@ -198,12 +169,18 @@ def _string(where: str, record: Mapping[str, object], key: str) -> str:
 
 
 def _new_id(where: str, record: Mapping[str, object], key: str, known: Mapping[str, object]) -> str:
-    value = _string(where, record, "_id" if key not in record and "_id" in record else key)
+    column = "_id" if key not in record and "_id" in record else key
+    value = _string(where, {**record, column: _as_id(record[column])} if column in record else record, column)
     if value.split() != [value]:
         raise InvalidData(where, f"id {value!r} is empty or holds whitespace, which qrels cannot name; rename it")
     if value in known:
         raise InvalidData(where, f"id {value!r} occurs a second time; ids must be unique")
     return value
+
+
+def _as_id(value: object) -> object:
+    """An id as it is; an integer as its decimal digits."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _known(where: str, kind: str, identifier: str, texts: Mapping[str, str]) -> None:

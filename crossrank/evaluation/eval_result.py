@@ -10,6 +10,7 @@ from crossrank.evaluation.systems import TUNED
 
 # A trained model's own file of figures.
 METRICS_FILE = "metrics.json"
+RECIPE_FILE = "recipe.toml"
 
 
 @dataclass(frozen=True, slots=True)

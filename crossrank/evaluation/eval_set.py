@@ -3,7 +3,7 @@
 import hashlib
 import json
 import random
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from crossrank.data.eval_set import Candidates, JudgedSet, is_judged_set, read_judged_set
 from crossrank.data.examples import Example, grouped, read_examples
 from crossrank.data.files import write_json
+from crossrank.data.qrels import MEASURED
 from crossrank.errors import UsageError
 from crossrank.evaluation.first_stage import first_stage_candidates
 from crossrank.models.bi_encoder import BiEncoder
@@ -71,6 +72,8 @@ def read_eval_set(
     seed: int = 0,
     bi_encoder: BiEncoder | None = None,
     kept: Path | None = None,
+    split: str | None = None,
+    otherwise: Sequence[str] = MEASURED,
 ) -> EvalSet:
     """Reads an evaluation set: a directory in BEIR layout, or a file of rows or lists, whose documents are candidates.
 
@@ -84,18 +87,22 @@ def read_eval_set(
         seed: of the shuffle.
         bi_encoder: the second source of candidates.
         kept: a JSON file that keeps candidates that were found, so that they are not searched again.
+        split: of the judgements of a directory; see `find_qrels`.
+        otherwise: the same.
 
     Raises:
         UsageError: no such set, or nothing in it is judged relevant.
         InvalidData: a line is invalid.
     """
     if path.is_file():
+        if split is not None:
+            raise UsageError(f"{path} is a file of rows, which has no splits; leave the split {split!r} out")
         return eval_set_of(path.stem, grouped(read_examples(path)), max_queries=max_queries, seed=seed)
     if not is_judged_set(path):
         raise UsageError(
             f"{path}: not an evaluation set; give it queries.jsonl, corpus.jsonl and qrels.tsv (BEIR layout)"
         )
-    whole = read_judged_set(path)
+    whole = read_judged_set(path, split=split, otherwise=otherwise)
     chosen = [query_id for query_id in whole.queries if whole.positives(query_id)]
     if not chosen:
         raise UsageError(f"{path}: no query has a relevant document; there is nothing to measure a ranking on")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from crossrank.data.eval_set import MAX_GRADE, Qrels
+from crossrank.data.qrels import MAX_GRADE, Qrels
 from crossrank.data.trec import Ranking
 
 MEASURES = ("nDCG@10", "MRR@10", "MAP", "Recall@50")

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from crossrank.data.near_duplicates import NearDuplicates
+from crossrank.data.qrels import LEARNT, MEASURED, VALIDATED, judgements_of
 from crossrank.errors import UsageError
 from crossrank.evaluation.eval_set import EvalSet
 from crossrank.progress import Progress
 from crossrank.train.collect import Collected
+from crossrank.train.recipe import Recipe
 
 LOG = logging.getLogger("crossrank.train")
 
@@ -29,6 +31,25 @@ class Overlap:
     leaked: int = 0
     seen_answers: int = 0
     leaks: list[str] = field(default_factory=list)
+
+
+def refuse_learning_what_is_measured(recipe: Recipe) -> None:
+    """Refuses a recipe that names the same judgements of an evaluation set to learn from and to be measured on.
+
+    Raises:
+        UsageError: it names them.
+        InvalidData: a set has no judgements of the split that is meant.
+    """
+    data = recipe.data
+    learnt = {
+        judgements_of(source.path, source.split, LEARNT): source.path
+        for source in data.train
+        if source.path is not None and source.path.is_dir()
+    }
+    measured = [(path, VALIDATED if path == data.dev else MEASURED) for path in (data.dev, *data.regression_sets)]
+    for path, otherwise in measured:
+        if path is not None and path.is_dir() and judgements_of(path, None, otherwise) in learnt:
+            raise UsageError(f"data.train and the held-out sets both name the judgements of {path}; name another split")
 
 
 def find_leaks(collected: Collected, sets: Sequence[EvalSet], *, but: frozenset[str] = frozenset()) -> dict[str, str]:

@@ -36,6 +36,7 @@ from crossrank.train.fit.cross_validation import cross_validate
 from crossrank.train.fit.distributed import barrier, is_main_process, world_size
 from crossrank.train.fit.fine_tune import fine_tune
 from crossrank.train.materialise import TrainingSet, materialise, open_training_set
+from crossrank.train.overlap import refuse_learning_what_is_measured
 from crossrank.train.recipe import Recipe
 from crossrank.train.report.record import TrainingReport
 from crossrank.train.report.write import write_result
@@ -75,6 +76,7 @@ def train(recipe: Recipe, out: Path, *, force: bool = False, time_limit: float |
         return None
     if world_size() > 1 and time_limit:
         raise UsageError("several processes cannot be stopped by the clock; leave --time-limit out")
+    refuse_learning_what_is_measured(recipe)
     with open_run(out, recipe, force=force) as run, replace_directory(out, force=force) as directory:
         # Mining, candidates and a teacher may ask one bi-encoder for the vectors of the same texts.
         open_bi_encoder = lru_cache(maxsize=2)(BiEncoder)

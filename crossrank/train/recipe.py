@@ -71,7 +71,7 @@ class Source(Table):
     dataset: str | None = Field(None, description="Hugging Face dataset: an id, or a directory of save_to_disk")
     name: str | None = Field(None, description="configuration of the dataset")
     revision: str | None = Field(None, description="of the dataset")
-    split: str = Field("train", description="of the dataset")
+    split: str | None = Field(None, description="of the dataset, or of an evaluation set's qrels/*.tsv; default: train")
     columns: dict[str, str] = Field({}, description="our names of columns to the file's own, where they differ")
     weight: float = Field(1.0, gt=0, description="2: everything twice an epoch; 0.5: a half of it, drawn by seed")
     max_queries: int | None = Field(

@@ -9,6 +9,7 @@ from typing import Any
 from crossrank.data.eval_set import JudgedSet, is_judged_set, read_corpus, read_judged_set
 from crossrank.data.examples import Example, grouped, read_examples, to_examples
 from crossrank.data.files import OnBad, raise_it
+from crossrank.data.qrels import LEARNT
 from crossrank.data.trec import ranking_from_scores, read_run
 from crossrank.errors import UsageError
 from crossrank.evaluation.baselines import Predict
@@ -64,7 +65,7 @@ def read_judged_source(source: Source, seed: int) -> JudgedSet:
     if source.path is None:
         raise ValueError("a source without a path is not an evaluation set")
     documents = read_corpus(source.corpus / "corpus.jsonl") if source.corpus else None
-    judged = read_judged_set(source.path, documents)
+    judged = read_judged_set(source.path, documents, split=source.split, otherwise=LEARNT)
     queries = [query_id for query_id in judged.queries if judged.positives(query_id)]
     if source.max_queries and source.max_queries < len(queries):
         queries = random.Random(seed).sample(queries, source.max_queries)
@@ -107,15 +108,15 @@ def _scorer(wanted: Negatives) -> Predict | None:
 def _dataset_records(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
     import datasets
 
-    given = str(source.dataset)
+    given, split = str(source.dataset), source.split or "train"
     try:
         if (Path(given) / "state.json").is_file():
             records: Any = datasets.load_from_disk(given)
         elif (Path(given) / "dataset_dict.json").is_file():
-            records = datasets.load_from_disk(str(Path(given) / source.split))
+            records = datasets.load_from_disk(str(Path(given) / split))
         else:
             records = datasets.load_dataset(
-                given, source.name, split=source.split, revision=source.revision, token=token_of_environment()
+                given, source.name, split=split, revision=source.revision, token=token_of_environment()
             )
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise UsageError(f"data.train: cannot load dataset {given}: {str(error).splitlines()[0][:160]}") from None

@@ -21,6 +21,7 @@ from sklearn.model_selection import GroupKFold
 from crossrank.data.examples import grouped
 from crossrank.data.files import write_json
 from crossrank.data.near_duplicates import NearDuplicates
+from crossrank.data.qrels import MEASURED, VALIDATED
 from crossrank.errors import UsageError
 from crossrank.evaluation.eval_set import EvalSet, eval_set_of, read_eval_set
 from crossrank.models.bi_encoder import BiEncoder
@@ -108,6 +109,7 @@ def split_examples(recipe: Recipe, collected: Collected, path: Path, bi_encoder:
                 seed=recipe.seed,
                 bi_encoder=bi_encoder,
                 kept=path.with_name(f"candidates-{number}.json"),
+                otherwise=VALIDATED if each == recipe.data.dev else MEASURED,
             )
             for number, each in enumerate(wanted)
         ]

@@ -5,7 +5,9 @@ import pytest
 
 from crossrank.data.eval_set import JudgedSet, write_judged_set
 from crossrank.errors import UsageError
+from crossrank.evaluation.evaluate_model import evaluate_model
 from crossrank.train.collect import Collected, collect
+from crossrank.train.overlap import refuse_learning_what_is_measured
 from crossrank.train.recipe import Recipe
 from crossrank.train.split import Split, choose_validation, held_out_queries, split_examples
 
@@ -93,3 +95,29 @@ def test_two_sets_of_one_name(judged: Path, tmp_path: Path) -> None:
     path = rows(tmp_path / "rows.csv", "how to knit,a,1", "how to knit,b,0")
     with pytest.raises(UsageError, match="one name"):
         divided(recipe(path, dev=judged, regression_sets=[judged]), tmp_path)
+
+
+@pytest.mark.parametrize("role", ["dev", "regression_sets"])
+def test_judgements_that_are_learnt_are_not_measured(judged: Path, role: str) -> None:
+    held_out = judged if role == "dev" else [judged]
+    with pytest.raises(UsageError, match="both name the judgements"):
+        refuse_learning_what_is_measured(recipe(judged, **{role: held_out}))
+
+
+def test_splits_of_one_set_may_be_learnt_and_measured(judged: Path) -> None:
+    (judged / "qrels").mkdir()
+    for split in ("train", "test"):
+        (judged / "qrels" / f"{split}.tsv").write_bytes((judged / "qrels.tsv").read_bytes())
+    (judged / "qrels.tsv").unlink()
+    refuse_learning_what_is_measured(recipe(judged, dev=judged))
+    source = {"path": str(judged), "split": "test"}
+    with pytest.raises(UsageError, match="both name the judgements"):
+        refuse_learning_what_is_measured(recipe(judged, train=[source], dev=judged))
+
+
+def test_a_model_is_not_evaluated_on_what_its_recipe_learnt(judged: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "recipe.toml").write_text(f'[[data.train]]\npath = "{judged}"\n')
+    with pytest.raises(UsageError, match="has learnt from the judgements"):
+        evaluate_model(str(model), judged)

@@ -15,8 +15,10 @@ from tokenizers import Tokenizer
 
 from crossrank.data.bm25 import BM25
 from crossrank.data.eval_set import JudgedSet, read_judged_set
+from crossrank.data.qrels import MEASURED, VALIDATED
 from crossrank.errors import UsageError
 from crossrank.models.location import locate_model
+from crossrank.train.overlap import refuse_learning_what_is_measured
 from crossrank.train.packed.inputs import NO_DOCUMENT, Ints, PackedInputs, PackedSet
 from crossrank.train.recipe import Recipe
 from crossrank.train.sources import read_judged_source
@@ -43,6 +45,7 @@ def prepare_inputs(recipe: Recipe, share: float = 1.0) -> PackedInputs:
     """
     if recipe.loss.name != "list_net":
         raise UsageError(f"loss.name: packed training learns lists, not {recipe.loss.name}; set it to list_net")
+    refuse_learning_what_is_measured(recipe)
     texts = _Texts(locate_model(recipe.base), recipe.max_length)
     train = []
     for source in recipe.data.train:
@@ -59,7 +62,7 @@ def prepare_inputs(recipe: Recipe, share: float = 1.0) -> PackedInputs:
         train.append(_packed(source.path.name, facts, judged, lists, texts))
     tune = []
     for path in (*([recipe.data.dev] if recipe.data.dev else []), *recipe.data.regression_sets):
-        judged = _read_tune(path, recipe.seed, share)
+        judged = _read_tune(path, recipe.seed, share, VALIDATED if path == recipe.data.dev else MEASURED)
         lists = judged.candidates or BM25(judged.corpus).top(judged.queries, 50)
         tune.append(_packed(path.name, {}, judged, lists, texts))
     return texts.packed(train, tune, tomli_w.dumps(recipe.model_dump(mode="json", exclude={"data"}, exclude_none=True)))
@@ -76,8 +79,8 @@ def _shared(judged: JudgedSet, seed: int, share: float) -> JudgedSet:
     return JudgedSet({query_id: judged.queries[query_id] for query_id in queries}, kept, judged.qrels)
 
 
-def _read_tune(path: Path, seed: int, share: float) -> JudgedSet:
-    judged = read_judged_set(path)
+def _read_tune(path: Path, seed: int, share: float, otherwise: Sequence[str]) -> JudgedSet:
+    judged = read_judged_set(path, otherwise=otherwise)
     if share == 1:
         return judged
     queries = sorted(random.Random(seed).sample(sorted(judged.queries), max(1, round(share * len(judged.queries)))))
