@@ -99,9 +99,9 @@ def test_two_sets_of_one_name(judged: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("role", ["dev", "regression_sets"])
 def test_judgements_that_are_learnt_are_not_measured(judged: Path, role: str) -> None:
-    held_out = judged if role == "dev" else [judged]
+    held_out: dict[str, object] = {role: judged if role == "dev" else [judged]}
     with pytest.raises(UsageError, match="both name the judgements"):
-        refuse_learning_what_is_measured(recipe(judged, **{role: held_out}))
+        refuse_learning_what_is_measured(recipe(judged, None, **held_out))
 
 
 def test_splits_of_one_set_may_be_learnt_and_measured(judged: Path) -> None:
