@@ -8,6 +8,7 @@ name matches no word of any question, and whatever is compared with BM25 would w
 import logging
 import os
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
@@ -28,7 +29,14 @@ _LOG = logging.getLogger("crossrank.data")
 K1 = 1.2
 B = 0.75
 
-_WORD = re.compile(r"[^\W_]+")
+# Letters and digits; a mark, such as Hindi's vowel signs, and a joiner stay with what they follow.
+_MARKS = "".join(one for one in map(chr, range(0x300, 0x110000)) if unicodedata.category(one)[0] == "M")
+_WORD = re.compile(rf"[^\W_][^\W_{_MARKS}]*(?:[{_MARKS}\u200c\u200d]+[^\W_{_MARKS}]*)*")
+# Scripts that are written without spaces between words: their pairs of neighbours take the place of words.
+_UNSPACED = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    r"\uf900-\ufaff\U00020000-\U0003ffff]+"
+)
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _STOPWORDS = frozenset(STOPWORDS_EN)
 
@@ -95,12 +103,29 @@ class BM25:
 def tokenize(text: str) -> list[str]:
     """Words in lower case, identifiers split, without English stopwords (Lucene's 33), stemmed (Porter 2).
 
-    Words with other than ASCII letters stay whole.
+    Texts are compared in NFKC. Words with other than ASCII letters stay whole, marks and all; what is written without
+    spaces (Chinese, Japanese, Thai, Lao, Burmese, Khmer) becomes its pairs of neighbouring characters.
     """
+    text = text if text.isascii() else unicodedata.normalize("NFKC", text)
     parts = chain.from_iterable(_parts(word) for word in _WORD.findall(text))
     stemmed: list[str] = Stemmer.Stemmer("english").stemWords([part for part in parts if part not in _STOPWORDS])
     return stemmed
 
 
 def _parts(word: str) -> list[str]:
-    return [part.lower() for part in _PART.findall(word)] if word.isascii() else [word.lower()]
+    if word.isascii():
+        return [part.lower() for part in _PART.findall(word)]
+    parts: list[str] = []
+    end = 0
+    for run in _UNSPACED.finditer(word):
+        parts += _parts_of_spaced(word[end : run.start()])
+        together = run[0]
+        parts += [together[place : place + 2] for place in range(len(together) - 1)] or [together]
+        end = run.end()
+    return parts + _parts_of_spaced(word[end:])
+
+
+def _parts_of_spaced(word: str) -> list[str]:
+    if word.isascii():
+        return [part.lower() for part in _PART.findall(word)]
+    return [word.lower()]

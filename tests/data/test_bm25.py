@@ -1,4 +1,5 @@
 import math
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
@@ -46,7 +47,11 @@ def test_a_score_computed_by_hand() -> None:
         ("camelCase HTTPServer getURL", ["camel", "case", "http", "server", "get", "url"]),
         ("sha256 utf8Bytes 3D", ["sha", "256", "utf", "8", "byte", "3", "d"]),
         ("The cats are running to it", ["cat", "run"]),
-        ("Größe ДОМ 日本語", ["größe", "дом", "日本語"]),
+        ("Größe ДОМ 日本語", ["größe", "дом", "日本", "本語"]),
+        ("भारत की राजधानी", ["भारत", "की", "राजधानी"]),
+        ("cafe\u0301 \uff21\uff22\uff23 ｶﾅ", ["café", "abc", "カナ"]),
+        ("使用JSON解析 文 カー", ["使用", "json", "解析", "文", "カー"]),
+        ("ภาษาไทย", ["ภา", "าษ", "ษา", "าไ", "ไท", "ทย"]),
         (" \t!?_", []),
     ],
 )
@@ -108,3 +113,14 @@ def test_a_shorter_list_is_the_head_of_a_longer_one(texts: list[str], k: int) ->
     queries = {"both": "xa b", "one": "b"}
     everything = index.top(queries, len(texts))
     assert index.top(queries, k) == {query_id: ids[:k] for query_id, ids in everything.items()}
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20))
+def test_a_text_and_its_composed_form_are_the_same_words(text: str) -> None:
+    assert tokenize(unicodedata.normalize("NFD", text)) == tokenize(unicodedata.normalize("NFC", text))
+
+
+@given(st.text(alphabet="日本語東京都大学生活", min_size=2, max_size=12), st.integers(0, 10))
+def test_what_is_written_without_spaces_is_found_by_a_part_of_it(text: str, place: int) -> None:
+    start = place % (len(text) - 1)
+    assert BM25({"d": f"これは{text}です", "x": "других слов"}).top({"q": text[start : start + 2]}, 2) == {"q": ["d"]}
