@@ -118,6 +118,11 @@ def read_eval_set(
         candidates = json.loads(kept.read_text(encoding="utf-8"))
     else:
         candidates = first_stage_candidates(judged, bi_encoder)
+        if not any(judged.positives(query_id) & set(ids) for query_id, ids in candidates.items()):
+            raise UsageError(
+                f"{path}: no relevant document is among the candidates that were found, so all orders would be "
+                "equal; give candidates.jsonl"
+            )
         if kept:
             write_json(kept, candidates)
     return EvalSet(judged.queries, judged.corpus, judged.qrels, candidates, path.resolve().name)

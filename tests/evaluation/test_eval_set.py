@@ -82,3 +82,10 @@ def test_a_set_of_examples_is_ranked_within_each_query() -> None:
     assert sorted(grades.values()) == [0, 1, 4]
     best = {"q0": {doc_id: float(grade) for doc_id, grade in grades.items()}}
     assert evaluate_run(eval_set, Baselines({}, {}), best).comparison.means("tuned")["nDCG@10"] == 1.0
+
+
+def test_a_set_whose_relevant_documents_are_not_found_is_refused(tmp_path: Path) -> None:
+    judged = JudgedSet({"q": "knit"}, {"d": "Stricken", "x": "knit"}, {"q": {"d": 1}})
+    write_judged_set(judged, tmp_path / "set")
+    with pytest.raises(UsageError, match="no relevant document is among the candidates"):
+        read_eval_set(tmp_path / "set")
