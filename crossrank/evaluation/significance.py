@@ -33,10 +33,10 @@ def paired_randomisation(
     differences = _differences(a, b)
     if len(differences) == 1:
         return 1.0  # as likely as its opposite
-    # Of one sample, the test exchanges signs.
+    # Of one sample, the test exchanges signs. Rounded, else means that are equal but for rounding errors would differ.
     test = stats.permutation_test(
         (differences,),
-        lambda values, axis: values.mean(axis=axis),
+        lambda values, axis: values.mean(axis=axis).round(12),
         permutation_type="samples",
         vectorized=True,
         n_resamples=samples,
