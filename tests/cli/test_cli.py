@@ -42,9 +42,6 @@ def test_rank_in_process_and_by_server_agree(server: str, files: list[str]) -> N
         (("rank", "q", "{bad}"), "bad.jsonl:2: not a JSON object"),
         (("rank", "q", "{good}", "--ranker", "{tmp}"), "is not a ranker: it has no onnx/manifest.json"),
         (("rank", "q", "{good}", "--ranker", "x", "--target", "y"), "--ranker is for this process"),
-        (("serve", "none"), "none is not a directory"),
-        (("serve", "--ranker", "name"), "--ranker name: not NAME=VALUE"),
-        (("serve", "{tmp}", "--port", "70000"), "port: "),
         (("train", "none.toml"), "none.toml cannot be read"),
         (("evaluate", "{tmp}", "--model", "none"), "not an evaluation set"),
         (("evaluate", "{tmp}"), "not an evaluation set"),
@@ -57,7 +54,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     arguments: tuple[str, ...],
     sentence: str,
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     paths = {name: tmp_path / f"{name}.jsonl" for name in ("binary", "bad", "good")}
     paths["binary"].write_bytes(b"\xff\xfe\x00")
@@ -66,10 +63,25 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     monkeypatch.setattr(sys, "argv", ["crossrank", *(argument.format(tmp=tmp_path, **paths) for argument in arguments)])
     with pytest.raises(SystemExit) as ended:
         main()
-    shown = capfd.readouterr().err
+    shown = capsys.readouterr().err
     assert ended.value.code == 2, shown
     assert sentence in shown.splitlines()[-1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jsonl", "binary.jsonl", "good.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("serve", "none"), "none is not a directory"),
+        (("serve", "--ranker", "name"), "--ranker name: not NAME=VALUE"),
+        (("serve", "{tmp}", "--port", "70000"), "port: "),
+    ],
+)
+def test_a_server_refuses_bad_input_in_one_sentence(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
+    """In a process of its own: a server's log would outlive it, and write to a descriptor that others have by then."""
+    outcome = crossrank(*(argument.format(tmp=tmp_path) for argument in arguments))
+    assert outcome.returncode == 2
+    assert sentence in outcome.stderr.splitlines()[-1]
 
 
 def test_help_and_the_serving_path_import_no_training_stack() -> None:
