@@ -4,6 +4,7 @@ import json
 import time
 import tomllib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +125,9 @@ def _pools(this: Run, assembler: Assembler, teachers: list[Path]) -> Pools:
     budget = _TOKENS_TO_EMBED[this.device.type]
     vectors: list[Tensor] = []
     for teacher in teachers:
-        this.log("embed", teacher=teacher.name)
-        vectors.append(embed(teacher, assembler, this.inputs.lengths, _TEACHER_LENGTH, this.device, budget))
+        log = partial(_log_embedding, this, teacher.name)
+        log(0.0)
+        vectors.append(embed(teacher, assembler, this.inputs.lengths, _TEACHER_LENGTH, this.device, budget, log))
     this.evaluate("teachers", cosine_scores(vectors))
     pools = build_pools(
         this.inputs,
@@ -136,6 +138,10 @@ def _pools(this: Run, assembler: Assembler, teachers: list[Path]) -> Pools:
     )
     pools.write(kept)
     return pools
+
+
+def _log_embedding(this: Run, teacher: str, done: float) -> None:
+    this.log("embed", teacher=teacher, done=done)
 
 
 def _train(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from crossrank.train.packed.encoder import Shape, UnpaddedEncoder
 from crossrank.train.packed.inputs import Ints
 
 _SCALE = ".scale"
+_LOG_EVERY = 10.0
 _MPNET_BUCKETS = 32
 _MPNET_FARTHEST = 128
 # MPNet's vocabulary is BERT's behind four tokens of its own; its [CLS], [PAD] and [SEP] are among these.
@@ -57,7 +59,13 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
 
 
 def embed(
-    directory: Path, assembler: Assembler, lengths: Ints, longest: int, device: torch.device, budget: int
+    directory: Path,
+    assembler: Assembler,
+    lengths: Ints,
+    longest: int,
+    device: torch.device,
+    budget: int,
+    log: Callable[[float], None] = lambda share: None,
 ) -> Tensor:
     """Normalised vectors of all texts, each by the mean of its tokens.
 
@@ -68,6 +76,7 @@ def embed(
         longest: tokens of a text that are read, special ones included.
         device: where the work is done.
         budget: tokens at once.
+        log: is told every ten seconds which share of the tokens is done.
 
     Returns:
         fp16 on a GPU, else fp32; [texts, hidden].
@@ -95,8 +104,13 @@ def embed(
         dtype=torch.float16 if device.type == "cuda" else torch.float32,
         device=device,
     )
+    done, told = 0, time.monotonic()
     with torch.inference_mode():
         for numbers in by_length(taken, budget):
+            if time.monotonic() - told >= _LOG_EVERY:
+                told = time.monotonic()
+                log(round(done / int(taken.sum()), 3))
+            done += int(taken[numbers].sum())
             vectors[torch.from_numpy(numbers).to(device)] = encode(numbers, taken[numbers]).to(vectors.dtype)
     return vectors
 
