@@ -111,9 +111,9 @@ def run(
     )
     reserve = min(_RESERVE, _RESERVED_SHARE * time_limit)
     _train(this, model, pools, assembler, score, began + time_limit - reserve, max_steps, compiled)
-    this.evaluate("result", score)
     _write(model, out)
     this.log("written")
+    this.evaluate("result", score)
 
 
 def _pools(this: Run, assembler: Assembler, teachers: list[Path]) -> Pools:

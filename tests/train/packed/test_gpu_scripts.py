@@ -48,4 +48,4 @@ def test_one_command_goes_from_parts_to_parts(tmp_path: Path) -> None:
     _pack("--back", tmp_path / "out" / "weights", tmp_path / "back")
     with safe_open(tmp_path / "back" / "result" / "model.safetensors", "pt") as weights:
         assert "bert.embeddings.word_embeddings.weight" in set(weights.keys())
-    assert '"written"' in (tmp_path / "out" / "log.jsonl").read_text().splitlines()[-1]
+    assert '"result"' in (tmp_path / "out" / "log.jsonl").read_text().splitlines()[-1]
