@@ -41,7 +41,7 @@ def main(
             _say(variant=variant, golden_pairs=len(golden), largest_error=float(errors.max()))
             for budget in map(int, budgets.split(",")):
                 _say(variant=variant, budget=budget, pairs_per_second=_speed(scorer, budget, pairs))
-        arguments = ("--ranker", str(ranker), "--variant", variant, "--device", device, *UNCACHED)
+        arguments = (str(ranker), "--variant", variant, "--device", device, *UNCACHED)
         with local_server(*arguments) as server, RankClient(server.target) as client:
             _say(variant=variant, **_latency(client, requests))
 
