@@ -35,7 +35,7 @@ class Change:
         measure: what was measured.
         before, after: the figures.
         change: from one to the other with its interval, a ratio or a difference.
-        none: the value of `change` that is no change: 1 for a ratio, 0 for a difference.
+        none: the value of `change` that means unchanged: 1 for a ratio, 0 for a difference.
     """
 
     name: str

@@ -125,7 +125,7 @@ def evaluate(
         str | None, typer.Option(help="Bi-encoder whose cosine order is shown. Default: what the model came from.")
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Of a set with qrels/SPLIT.tsv. Default: test, or dev where there is no test.")
+        str | None, typer.Option(help="Split of a set with qrels/SPLIT.tsv. Default: test, else dev.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the evaluation as JSON.")] = False,
 ) -> None:

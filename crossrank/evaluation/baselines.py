@@ -45,7 +45,7 @@ def rank_baselines(
 
     Args:
         eval_set: whose candidates are ranked.
-        bi_encoder: without one there is no cosine and nothing to fuse.
+        bi_encoder: gives the cosine; without it, neither cosine nor fusion is ranked.
         scorers: system -> its scores of pairs.
     """
     rankings = {systems.BM25: rank_by_bm25(eval_set)}

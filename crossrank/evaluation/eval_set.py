@@ -82,7 +82,7 @@ def read_eval_set(
 
     Args:
         path: directory or file.
-        max_queries: at most so many queries, the first of a shuffle by `seed`, so that a larger sample holds the
+        max_queries: the most queries to take, the first of a shuffle by `seed`, so that a larger sample holds the
             smaller one; queries without a relevant document are left out before.
         seed: of the shuffle.
         bi_encoder: the second source of candidates.

@@ -50,7 +50,7 @@ def workload_requests(name: str, count: int, documents: int, seed: int) -> list[
         seed: random seed of all draws.
 
     Raises:
-        UsageError: there is no such workload, or a line of it is invalid.
+        UsageError: the workload is unknown, or a line of it is invalid.
         InvalidData: a file is invalid.
     """
     path = Path(name)
