@@ -18,7 +18,8 @@ from pydantic_settings import (
 
 from crossrank.errors import UsageError
 
-MIB = 1024 * 1024
+KIB = 1024
+MIB = 1024 * KIB
 
 # Beside a Service "crossrank" Kubernetes sets CROSSRANK_PORT=tcp://10.0.0.1:80, beside "crossrank-metrics" the like: no
 # setting has such a value.
@@ -55,8 +56,27 @@ class ServerSettings(BaseSettings):
     port: int = Field(50051, ge=0, le=65535, description="Port to listen on. 0 takes a free one.")
     default_deadline: float = Field(30.0, gt=0, description="Seconds for a call that brings no deadline.")
     max_documents: int = Field(1000, ge=1, description="Largest number of documents or pairs in a call.")
-    max_text_bytes: int = Field(2 * MIB, ge=1, description="Largest query or document in bytes of UTF-8.")
-    max_message_bytes: int = Field(64 * MIB, ge=1, description="Largest request in bytes.")
+    max_text_bytes: int = Field(
+        128 * KIB,
+        ge=1,
+        description="Largest query or document in bytes of UTF-8. The default is some 60 pages, of which `truncate` "
+        "reads the first few.",
+    )
+    max_message_bytes: int = Field(
+        16 * MIB, ge=1, description="Largest request in bytes. The default is 1000 documents of 16 KiB."
+    )
+    max_requests_in_flight: int = Field(
+        1000,
+        ge=1,
+        description="Requests that are held at once, queries of streams included, before more are refused. "
+        "The default is far more than the cores can answer in time.",
+    )
+    max_bytes_in_flight: int = Field(
+        32 * MIB,
+        ge=1,
+        description="Bytes of the requests that are held at once. The default is two of the largest requests; "
+        "each byte takes a few in memory.",
+    )
     max_queued_tokens: int = Field(
         2_000_000, ge=1, description="Tokens that may wait for each ranker before calls are refused."
     )

@@ -20,6 +20,8 @@ OTHER: dict[str, Any] = {
     "max_documents": 7,
     "max_text_bytes": 8,
     "max_message_bytes": 9,
+    "max_requests_in_flight": 11,
+    "max_bytes_in_flight": 12,
     "max_queued_tokens": 10,
     "score_cache": 0,
     "document_cache": 0,
