@@ -11,7 +11,7 @@ from crossrank.inference.scorer import Scorer
 from crossrank.machine import usable_cores
 from crossrank.reranker import ScoreKind
 from crossrank.serve.engine import Engine
-from crossrank.serve.settings import ServerSettings
+from crossrank.serve.settings import RankerSettings, ServerSettings
 from crossrank.v1 import ranker_pb2
 
 _log = structlog.get_logger()
@@ -40,9 +40,9 @@ class ModelRegistry:
         workers = settings.workers or max(1, usable_cores() // len(named))
         for name, given in named.items():
             scorer = Scorer.open(
-                given,
-                variant=settings.variant,
-                device=settings.device,
+                given.path,
+                variant=given.variant or settings.variant,
+                device=given.device or settings.device,
                 workers=workers,
                 score_cache=settings.score_cache,
                 document_cache=settings.document_cache,
@@ -102,19 +102,19 @@ class ModelRegistry:
             engine.close()
 
 
-def _named(settings: ServerSettings) -> dict[str, str]:
-    named: dict[str, str] = {}
+def _named(settings: ServerSettings) -> dict[str, RankerSettings]:
+    named: dict[str, RankerSettings] = {}
     if settings.ranker is not None:
-        named[_default_name(settings.ranker)] = settings.ranker
+        named[_default_name(settings.ranker)] = RankerSettings(path=settings.ranker)
     for name, given in settings.rankers.items():
         if name in named:
-            raise UsageError(f"two rankers are called {name}; give one of them another name with --model NAME=PATH")
+            raise UsageError(f"two rankers are called {name}; give one of them another name with --ranker NAME=PATH")
         if not name or "@" in name:
             raise UsageError(f"{name!r} cannot be the name of a model: it is empty or has an @")
         named[name] = given
     if not named:
         _log.info(DEFAULT_SENTENCE)
-        named["default"] = str(DEFAULT_RANKER)
+        named["default"] = RankerSettings(path=str(DEFAULT_RANKER))
     return named
 
 

@@ -4,9 +4,17 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
@@ -21,16 +29,34 @@ from crossrank.errors import UsageError
 KIB = 1024
 MIB = 1024 * KIB
 
+Device: TypeAlias = Literal["cpu", "cuda"]
+
 # Beside a Service "crossrank" Kubernetes sets CROSSRANK_PORT=tcp://10.0.0.1:80, beside "crossrank-metrics" the like: no
 # setting has such a value.
 _OF_A_SERVICE = re.compile(r"(tcp|udp|sctp)://")
+
+
+class RankerSettings(BaseModel):
+    """A further ranker of a server: a table `[rankers.NAME]`; a string in its place is its path."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str = Field(description="Directory or Hugging Face id (ID@REVISION) of the ranker.")
+    variant: str | None = Field(None, description="Its variant. Default: the server's.")
+    device: Device | None = Field(None, description="Where it runs. Default: the server's.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_alone(cls, given: Any) -> Any:
+        return {"path": given} if isinstance(given, str) else given
 
 
 class ServerSettings(BaseSettings):
     """Every setting of `crossrank serve`.
 
     `port` is `--port` on the command line, `CROSSRANK_PORT` in the environment and `port = 50051` in the file.
-    `rankers` is `--ranker NAME=PATH`, as often as needed, `CROSSRANK_RANKERS` in JSON, and a table `[rankers]`.
+    `rankers` is `--ranker NAME=PATH`, as often as needed, `CROSSRANK_RANKERS` in JSON, and a table `[rankers]`, whose
+    entries are paths or tables of `RankerSettings`. `variant` and `device` hold for rankers that do not say their own.
     """
 
     model_config = SettingsConfigDict(env_prefix="CROSSRANK_", extra="forbid", frozen=True)
@@ -40,15 +66,17 @@ class ServerSettings(BaseSettings):
         description="Directory or Hugging Face id (ID@REVISION) of the default ranker. "
         "Default: the one that comes with crossrank.",
     )
-    rankers: dict[str, str] = Field(
-        default_factory=dict, description="A further ranker: its name, and its directory or Hugging Face id."
+    rankers: dict[str, RankerSettings] = Field(
+        default_factory=dict,
+        description="Name of a further ranker, and its directory or Hugging Face id. "
+        "A table [rankers.NAME] of the file may also hold its variant and its device.",
     )
     variant: str | None = Field(
         None,
-        description="Name, file name or precision of the variant. "
+        description="Name, file name or precision of the variant of every ranker without its own. "
         "Default: the fastest that gives its golden scores on this machine.",
     )
-    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the model runs.")
+    device: Device = Field("cpu", description="Where rankers without their own device run, on the cpu or with cuda.")
     workers: int | None = Field(
         None, ge=1, description="Threads that run each ranker. Default: the usable cores, divided among the rankers."
     )
@@ -138,24 +166,32 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Serve
     """
     file = _file(config) if config else {}
     environment = _environment()
-    places = {
-        **{name: f"{config}: {name}" for name in file},
-        **{name: f"CROSSRANK_{name.upper()}" for name in environment},
-        **{name: f"--{name.replace('_', '-')}" for name in flags},
-    }
     tables = [source["rankers"] for source in (file, environment, flags) if isinstance(source.get("rankers"), dict)]
     values = {**file, **environment, **flags}
     if len(tables) > 1:
-        values["rankers"] = {name: path for table in tables for name, path in table.items()}
+        values["rankers"] = {name: ranker for table in tables for name, ranker in table.items()}
     try:
         return ServerSettings(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
-        what = (
-            "not a setting; `crossrank serve --help` lists them" if first["type"] == "extra_forbidden" else first["msg"]
+        name, *inner = map(str, first["loc"])
+        sources = (
+            (f"--{name.replace('_', '-')}", flags),
+            (f"CROSSRANK_{name.upper()}", environment),
+            (f"{config}: {name}", file),
         )
-        raise UsageError(f"{places[name]}: {what}") from None
+        # The tables of rankers add up, so that a stronger source may hold others than the one that is wrong.
+        place = next(
+            place
+            for place, source in sources
+            if name in source and (not inner or not isinstance(source[name], dict) or inner[0] in source[name])
+        )
+        what = first["msg"]
+        if first["type"] == "extra_forbidden":
+            what = "not a setting; `crossrank serve --help` lists them"
+            if inner:
+                what = f"not a setting of a ranker; it has {', '.join(RankerSettings.model_fields)}"
+        raise UsageError(f"{'.'.join((place, *inner))}: {what}") from None
 
 
 def _environment() -> dict[str, Any]:

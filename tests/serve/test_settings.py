@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from crossrank.errors import UsageError
-from crossrank.serve.settings import ServerSettings, load_settings
+from crossrank.serve.settings import RankerSettings, ServerSettings, load_settings
 
 # A value of each setting that is not its default.
 OTHER: dict[str, Any] = {
@@ -49,7 +49,41 @@ def test_flag_beats_environment_beats_file_beats_default(config: Path, monkeypat
 def test_rankers_of_all_sources_add_up(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROSSRANK_RANKERS", '{"second": "b", "third": "b"}')
     settings = load_settings({"rankers": {"third": "c"}}, config)
-    assert settings.rankers == {"other": "somewhere", "second": "b", "third": "c"}
+    assert settings.rankers == {
+        name: RankerSettings(path=path) for name, path in (("other", "somewhere"), ("second", "b"), ("third", "c"))
+    }
+
+
+def test_file_and_environment_say_variant_and_device_of_a_ranker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "serve.toml"
+    config.write_text(
+        '[rankers.a]\npath = "a"\nvariant = "fp16"\ndevice = "cuda"\n[rankers.b]\npath = "b"\nvariant = "x"\n'
+    )
+    monkeypatch.setenv("CROSSRANK_RANKERS", '{"b": {"path": "other", "device": "cuda"}}')
+    settings = load_settings({"rankers": {"c": "c"}, "variant": "fp32"}, config)
+    assert settings.rankers == {
+        "a": RankerSettings(path="a", variant="fp16", device="cuda"),
+        "b": RankerSettings(path="other", device="cuda"),
+        "c": RankerSettings(path="c"),
+    }
+    assert (settings.variant, settings.device) == ("fp32", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("table", "place"),
+    [('path = "a"\ndevise = "cpu"', "devise"), ('path = "a"\ndevice = "tpu"', "device"), ("", "path")],
+)
+def test_a_bad_table_of_a_ranker_is_named_by_its_key(
+    tmp_path: Path, table: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "serve.toml"
+    config.write_text(f"[rankers.bad]\n{table}\n")
+    monkeypatch.setenv("CROSSRANK_RANKERS", '{"good": "a"}')
+    with pytest.raises(UsageError) as refused:
+        load_settings({"rankers": {"better": "b"}}, config)
+    assert str(refused.value).startswith(f"{config}: rankers.bad.{place}: ")
 
 
 @pytest.mark.parametrize("name", ServerSettings.model_fields)
