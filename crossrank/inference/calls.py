@@ -1,10 +1,11 @@
-"""Calls on their way through the workers, and the pairs that they share."""
+"""Calls on their way through the workers, the pairs that they share, and the runs that compute them."""
 
 import math
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from concurrent.futures import Future
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,3 +116,41 @@ class PendingPairs(QueuedCall):
             if self.pairs[place] is pair:
                 return range(place, place + 1)
         return range(0)
+
+
+class RunOptions(Protocol):
+    """What ONNX Runtime looks at between two nodes of a graph."""
+
+    terminate: bool
+
+
+class Run:
+    """One run of the model over a few pairs, which any thread may end.
+
+    Args:
+        pairs: what it computes.
+        predicted: seconds that it should take.
+    """
+
+    def __init__(self, pairs: Sequence[SharedPair], predicted: float) -> None:
+        self.pairs = pairs
+        self.predicted = predicted
+        self.started = time.monotonic()
+        self.terminated = False
+        self._options: RunOptions | None = None
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits for any pair of it."""
+        return all(call.done for pair in self.pairs for call, _ in pair.waiters)
+
+    def attach(self, options: RunOptions) -> None:
+        """Takes what ends the model; the model calls it before it computes."""
+        self._options = options
+        options.terminate = self.terminated
+
+    def terminate(self) -> None:
+        """Ends the model before its next node; what it computes is lost."""
+        self.terminated = True
+        if self._options is not None:
+            self._options.terminate = True

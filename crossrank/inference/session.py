@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossrank.errors import InvalidRanker, UsageError, first_line
+from crossrank.inference.calls import Run
 from crossrank.inference.tokenizer import TokenizedPair
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -89,8 +90,12 @@ class OnnxSession:
         self._device = device
         self._bind = device != "cpu"
 
-    def run(self, pairs: Sequence[TokenizedPair]) -> NDArray[np.float32]:
+    def run(self, pairs: Sequence[TokenizedPair], run: Run | None = None) -> NDArray[np.float32]:
         """Computes the logits of pairs, padded to the longest of them with masked tokens.
+
+        Args:
+            pairs: at least one.
+            run: what may end the computation from another thread.
 
         Returns:
             float32, shape [len(pairs)].
@@ -107,19 +112,23 @@ class OnnxSession:
                 feed["attention_mask"][row, : len(pair.ids)] = 1
             if "token_type_ids" in feed:
                 feed["token_type_ids"][row, : len(pair.ids)] = pair.type_ids
-        logits = self._bound(feed) if self._bind else self._session.run([self._output], feed)[0]
+        options = self._ort.RunOptions()
+        options.log_severity_level = 4
+        if run is not None:
+            run.attach(options)
+        logits = self._bound(feed, options) if self._bind else self._session.run([self._output], feed, options)[0]
         if logits.size != len(pairs):
             raise InvalidRanker(f"the graph gives {logits.shape} for {len(pairs)} pairs; one label a pair is needed")
         converted: NDArray[np.float32] = logits.reshape(len(pairs)).astype(np.float32, copy=False)
         return converted
 
-    def _bound(self, feed: dict[str, NDArray[np.int64]]) -> NDArray[Any]:
+    def _bound(self, feed: dict[str, NDArray[np.int64]], options: Any) -> NDArray[Any]:
         """Runs with inputs and output in the device's memory: one copy there, one copy back."""
         binding = self._session.io_binding()
         for name, values in feed.items():
             binding.bind_ortvalue_input(name, self._ort.OrtValue.ortvalue_from_numpy(values, self._device, 0))
         binding.bind_output(self._output, self._device)
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(binding, options)
         logits: NDArray[Any] = binding.copy_outputs_to_cpu()[0]
         return logits
 

@@ -10,10 +10,10 @@ from functools import partial
 
 from crossrank.errors import DeadlineExceeded
 from crossrank.inference.calls import Call
-from crossrank.inference.scheduler import Counts
 from crossrank.inference.scorer import Scorer
 from crossrank.inference.scores import Scores, scores_of
 from crossrank.inference.tokenizer import TokenizedPair
+from crossrank.inference.waiting import Counts
 from crossrank.serve.admission import Admission
 from crossrank.serve.requests import ScoringRequest
 

@@ -1,0 +1,109 @@
+"""Graphs that never end: one that ONNX Runtime can end between two nodes, and a ranker with a node that it cannot."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from crossrank.inference.manifest import sha256_of
+
+# A token above this makes `endless_loop` run for ever.
+HARMLESS = 1000
+FP32 = "onnx/model.onnx"
+
+
+def endless_loop(path: Path) -> Path:
+    """Writes a graph whose logit is the sum of a pair's tokens; a token above `HARMLESS` makes it loop for ever."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["again"], ["again_out"]),
+            helper.make_node("Identity", ["state"], ["state_out"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("iteration", TensorProto.INT64, []),
+            helper.make_tensor_value_info("again", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.INT64, None),
+        ],
+        [
+            helper.make_tensor_value_info("again_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state_out", TensorProto.INT64, None),
+        ],
+    )
+    constants = {"limit": np.array(HARMLESS), "axes": np.array([1])}
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMax", ["input_ids"], ["largest"], keepdims=0),
+            helper.make_node("Greater", ["largest", "limit"], ["endless"]),
+            helper.make_node("ReduceSum", ["input_ids", "axes"], ["sum"], keepdims=1),
+            helper.make_node("Loop", ["", "endless", "sum"], ["looped"], body=body),
+            helper.make_node("Cast", ["looped"], ["logits"], to=TensorProto.FLOAT),
+        ],
+        "endless",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "sequence"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1])],
+        [numpy_helper.from_array(values.astype(np.int64), name) for name, values in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def hanging_ranker(ranker: Path, copy: Path) -> Path:
+    """Copies a ranker, in fp32 alone, with a node that is quick for short pairs and takes hours for long ones.
+
+    It compares all pairs of n**4 boxes for n tokens, and ONNX Runtime cannot end it before it is done. Only the
+    shortest golden pair is kept.
+    """
+    shutil.copytree(ranker, copy)
+    graph = onnx.load(copy / FP32)
+    [last] = (node for node in graph.graph.node if "logits" in node.output)
+    last.output[list(last.output).index("logits")] = "before"
+    constants = {
+        "hang_four": np.array([4.0], dtype=np.float32),
+        "hang_one": np.array([1], dtype=np.int64),
+        "hang_box": np.array([[[0, 0, 1, 1]]], dtype=np.float32),
+        "hang_score": np.array([[[1]]], dtype=np.float32),
+        "hang_most": np.array([2**40], dtype=np.int64),
+        "hang_overlap": np.array([1], dtype=np.float32),
+        "hang_zero": np.array(0, dtype=np.float32),
+        "hang_last": np.array([1], dtype=np.int64),
+        "hang_sides": np.array([4], dtype=np.int64),
+    }
+    graph.graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in constants.items())
+    graph.graph.node.extend(
+        [
+            helper.make_node("Shape", ["input_ids"], ["hang_shape"]),
+            helper.make_node("Gather", ["hang_shape", "hang_last"], ["hang_length"]),
+            helper.make_node("Cast", ["hang_length"], ["hang_length_f"], to=TensorProto.FLOAT),
+            helper.make_node("Pow", ["hang_length_f", "hang_four"], ["hang_count_f"]),
+            helper.make_node("Cast", ["hang_count_f"], ["hang_count"], to=TensorProto.INT64),
+            helper.make_node("Concat", ["hang_one", "hang_count", "hang_sides"], ["hang_boxes_shape"], axis=0),
+            helper.make_node("Expand", ["hang_box", "hang_boxes_shape"], ["hang_boxes"]),
+            helper.make_node("Concat", ["hang_one", "hang_one", "hang_count"], ["hang_scores_shape"], axis=0),
+            helper.make_node("Expand", ["hang_score", "hang_scores_shape"], ["hang_scores"]),
+            helper.make_node(
+                "NonMaxSuppression", ["hang_boxes", "hang_scores", "hang_most", "hang_overlap"], ["hang_kept"]
+            ),
+            helper.make_node("Cast", ["hang_kept"], ["hang_kept_f"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceSum", ["hang_kept_f"], ["hang_sum"], keepdims=0),
+            helper.make_node("Mul", ["hang_sum", "hang_zero"], ["hang_nothing"]),
+            helper.make_node("Add", ["before", "hang_nothing"], ["logits"]),
+        ]
+    )
+    onnx.save(graph, copy / FP32)
+    path = copy / "onnx" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    [fp32] = (variant for variant in manifest["variants"] if variant["file"] == FP32)
+    manifest["variants"] = [fp32]
+    for node in graph.graph.node:
+        fp32["operators"][node.op_type] = sum(other.op_type == node.op_type for other in graph.graph.node)
+    manifest["golden_pairs"], fp32["golden"] = manifest["golden_pairs"][:1], fp32["golden"][:1]
+    for variant in (copy / "onnx").glob("model_*.onnx"):
+        variant.unlink()
+        del manifest["files"][f"onnx/{variant.name}"]
+    manifest["files"] = {name: sha256_of(copy / name) for name in manifest["files"]}
+    path.write_text(json.dumps(manifest))
+    return copy
