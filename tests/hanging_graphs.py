@@ -3,16 +3,18 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from crossrank.inference.hub import DEFAULT_RANKER
 from crossrank.inference.manifest import sha256_of
 
 # A token above this makes `endless_loop` run for ever.
 HARMLESS = 1000
-FP32 = "onnx/model.onnx"
 
 
 def endless_loop(path: Path) -> Path:
@@ -51,17 +53,20 @@ def endless_loop(path: Path) -> Path:
     return path
 
 
-def hanging_ranker(ranker: Path, copy: Path) -> Path:
-    """Copies a ranker, in fp32 alone, with a node that is quick for short pairs and takes hours for long ones.
+def hanging_ranker(copy: Path) -> Path:
+    """Copies the default ranker, with a node that is quick for short pairs and takes hours for long ones.
 
     It compares all pairs of n**4 boxes for n tokens, and ONNX Runtime cannot end it before it is done. Only the
     shortest golden pair is kept.
     """
-    shutil.copytree(ranker, copy)
-    graph = onnx.load(copy / FP32)
+    shutil.copytree(DEFAULT_RANKER, copy)
+    path = copy / "onnx" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    [variant] = manifest["variants"]
+    graph = onnx.load(copy / variant["file"])
     [last] = (node for node in graph.graph.node if "logits" in node.output)
     last.output[list(last.output).index("logits")] = "before"
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "hang_four": np.array([4.0], dtype=np.float32),
         "hang_one": np.array([1], dtype=np.int64),
         "hang_box": np.array([[[0, 0, 1, 1]]], dtype=np.float32),
@@ -93,17 +98,10 @@ def hanging_ranker(ranker: Path, copy: Path) -> Path:
             helper.make_node("Add", ["before", "hang_nothing"], ["logits"]),
         ]
     )
-    onnx.save(graph, copy / FP32)
-    path = copy / "onnx" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    [fp32] = (variant for variant in manifest["variants"] if variant["file"] == FP32)
-    manifest["variants"] = [fp32]
+    onnx.save(graph, copy / variant["file"])
     for node in graph.graph.node:
-        fp32["operators"][node.op_type] = sum(other.op_type == node.op_type for other in graph.graph.node)
-    manifest["golden_pairs"], fp32["golden"] = manifest["golden_pairs"][:1], fp32["golden"][:1]
-    for variant in (copy / "onnx").glob("model_*.onnx"):
-        variant.unlink()
-        del manifest["files"][f"onnx/{variant.name}"]
+        variant["operators"][node.op_type] = sum(other.op_type == node.op_type for other in graph.graph.node)
+    manifest["golden_pairs"], variant["golden"] = manifest["golden_pairs"][:1], variant["golden"][:1]
     manifest["files"] = {name: sha256_of(copy / name) for name in manifest["files"]}
     path.write_text(json.dumps(manifest))
     return copy
