@@ -25,14 +25,14 @@ from benchmarks.peers import installed_peers, named_server, running_peer
 from benchmarks.results import PEERS, Check, EngineSpeed, EnginesResult, section_of
 from benchmarks.roofline import matmul_shares
 from crossrank.bench.load.workload import (
-    PASSAGES,
     RerankRequest,
     describe_workload,
     workload_requests,
 )
+from crossrank.bench.options import PASSAGES, LoadOptions
 from crossrank.bench.results import this_run
 from crossrank.bench.variants import choose_variants, ndcg_changes
-from crossrank.cli.bench import AsJson, Out, Seed, Workload, deliver
+from crossrank.cli.bench import AsJson, Out, deliver
 from crossrank.client import RankClient
 from crossrank.errors import CrossrankError, UsageError
 from crossrank.inference.manifest import Variant
@@ -201,7 +201,7 @@ def engines(
     model: Annotated[str, typer.Argument(help="Cross-encoder in PyTorch (directory or Hugging Face id).")],
     ranker: Annotated[Path, typer.Argument(help="The ranker that was exported from it.")],
     variant: Annotated[str | None, typer.Option(help="Variant that the server runs. Default: the fastest.")] = None,
-    workload: Workload = PASSAGES,
+    workload: Annotated[str, typer.Option(help=LoadOptions.model_fields["workload"].description)] = PASSAGES,
     documents: Annotated[int, typer.Option(min=2, help="Number of documents of a request.")] = 100,
     requests: Annotated[int, typer.Option(min=1, help="Number of requests of a round.")] = 2,
     rounds: Annotated[int, typer.Option(min=2, help="Number of measured rounds.")] = 7,
@@ -210,7 +210,7 @@ def engines(
     server: Annotated[
         list[str] | None, typer.Option(help="NAME=URL of another server's /rerank with the same weights; repeatable.")
     ] = None,
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option(help=LoadOptions.model_fields["seed"].description)] = 0,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, get_args
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 from crossrank.errors import CrossrankError, InvalidRequest
 from crossrank.results import RankedDocument
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 ScoreKind: TypeAlias = Literal["logit", "probability"]
 LongDocumentStrategy: TypeAlias = Literal["truncate", "chunk"]
@@ -78,7 +79,7 @@ class Reranker(Protocol):
         score_kind: ScoreKind | None = None,
         max_length: int | None = None,
         long_documents: LongDocumentStrategy = "truncate",
-    ) -> NDArray[np.float32]:
+    ) -> "NDArray[np.float32]":
         """Scores (query, document) pairs, of which there may be none; the options are those of `rank`.
 
         Returns:

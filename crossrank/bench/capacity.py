@@ -3,18 +3,17 @@
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from crossrank.bench.load.generator import Session, run_load
 from crossrank.bench.load.load_metrics import STOPPED, LoadMeasurement, summarize
-from crossrank.bench.load.load_test import MAX_SECONDS, LoadOptions, search_max_rate
-from crossrank.bench.load.slo import LatencySlo, MaxRateSearch
-from crossrank.bench.load.workload import PASSAGES, RerankRequest, describe_workload, workload_requests
+from crossrank.bench.load.load_test import search_max_rate
+from crossrank.bench.load.slo import MaxRateSearch
+from crossrank.bench.load.workload import RerankRequest, describe_workload, workload_requests
+from crossrank.bench.options import CapacityOptions, LoadOptions
 from crossrank.bench.results import RATE, CapacityResult, VariantCapacity, this_run
 from crossrank.bench.variants import choose_variants, ndcg_changes
-from crossrank.errors import CrossrankError, UsageError
+from crossrank.errors import CrossrankError
 from crossrank.inference.ranker import open_ranker
 from crossrank.serve.local import UNCACHED, local_server
 
@@ -22,33 +21,7 @@ _log = logging.getLogger("crossrank.bench")
 
 # A fleet at its very limit misses the objective with the first replica that restarts.
 _HEADROOM = 0.8
-_MAX_RATE = 1_000_000
 _DISTINCT_REQUESTS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class CapacityOptions:
-    """The load, and what is tried.
-
-    Attributes:
-        ranker: its directory.
-        rate: requests a second that all replicas together get.
-        slo: the objective that they must meet.
-        documents: number of documents of a request.
-        variants: names; by default all that run on this machine's CPU.
-        seconds: length of each measurement.
-        workload: see `workload_requests`.
-        seed: random seed of texts and arrival times.
-    """
-
-    ranker: Path
-    rate: float
-    slo: LatencySlo
-    documents: int = 50
-    variants: tuple[str, ...] = ()
-    seconds: float = 10.0
-    workload: str = PASSAGES
-    seed: int = 0
 
 
 def bench_capacity(options: CapacityOptions) -> CapacityResult:
@@ -63,10 +36,6 @@ def bench_capacity(options: CapacityOptions) -> CapacityResult:
     """
     manifest = open_ranker(options.ranker).manifest
     requests = workload_requests(options.workload, _DISTINCT_REQUESTS, options.documents, options.seed)
-    if not (options.rate <= _MAX_RATE and options.seconds <= MAX_SECONDS):
-        raise UsageError(
-            f"give at most {_MAX_RATE:,} requests a second, and {MAX_SECONDS:g} seconds of each measurement"
-        )
     variants: list[VariantCapacity] = []
     loads: list[LoadMeasurement] = []
     failed: dict[str, str] = {}

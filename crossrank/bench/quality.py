@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TypeAlias
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossrank.bench.load.workload import RerankRequest
+from crossrank.bench.options import QualityOptions
 from crossrank.bench.results import QualityPoint, QualityResult, this_run
 from crossrank.bench.variants import choose_variants
 from crossrank.errors import UsageError
@@ -32,29 +32,6 @@ Score: TypeAlias = Callable[[RerankRequest], NDArray[np.float32]]
 _Measures: TypeAlias = Mapping[str, Mapping[str, float]]
 
 
-@dataclass(frozen=True, slots=True)
-class QualityOptions:
-    """What is measured.
-
-    Attributes:
-        ranker: its directory.
-        data: evaluation sets.
-        model: the cross-encoder in PyTorch to compare with; by default the ranker's fp32 graph.
-        variants: names; by default all that run on this machine's CPU.
-        max_lengths: tokens of a pair; by default the ranker's own.
-        long_documents: strategies for documents that do not fit.
-        max_queries: largest number of queries of each set.
-    """
-
-    ranker: Path
-    data: tuple[Path, ...]
-    model: str | None = None
-    variants: tuple[str, ...] = ()
-    max_lengths: tuple[int, ...] = ()
-    long_documents: tuple[LongDocumentStrategy, ...] = ("truncate",)
-    max_queries: int = 100
-
-
 def bench_quality(options: QualityOptions) -> QualityResult:
     """Measures every variant at every setting on every set; the queries are those that the exporter compares.
 
@@ -65,8 +42,6 @@ def bench_quality(options: QualityOptions) -> QualityResult:
     """
     manifest = open_ranker(options.ranker).manifest
     variants = choose_variants(manifest, options.variants)
-    if not options.data:
-        raise UsageError("give at least one evaluation set to measure on")
     lengths = options.max_lengths or (manifest.max_length,)
     if too_long := [length for length in lengths if length > manifest.max_length]:
         raise UsageError(f"max_length {too_long[0]}: the ranker reads at most {manifest.max_length} tokens of a pair")

@@ -3,12 +3,14 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import GenericAlias, NoneType, UnionType
-from typing import Annotated, Any, TypeGuard, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from crossrank.errors import UsageError
 
@@ -26,7 +28,7 @@ def options_of(model: type[BaseModel]) -> Callable[[_Command], _Command]:
 
     def decorate(command: _Command) -> _Command:
         own = [
-            parameter
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for parameter in inspect.signature(command).parameters.values()
             if parameter.kind is not inspect.Parameter.VAR_KEYWORD
         ]
@@ -41,7 +43,11 @@ def options_of(model: type[BaseModel]) -> Callable[[_Command], _Command]:
                     given[name] = _pairs(flag(name, field), value) if _shape(field)[1] is dict else value
             command(**given)
 
-        run.__signature__ = inspect.Signature([*own, *(_parameter(*named) for named in fields.items())])  # type: ignore[attr-defined]
+        # What must be given comes first, what the command does with the result last.
+        parameters = [parameter for parameter in own if parameter.default is inspect.Parameter.empty]
+        parameters += (_parameter(*named) for named in fields.items())
+        parameters += (parameter for parameter in own if parameter.default is not inspect.Parameter.empty)
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         return run
 
     return decorate
@@ -51,7 +57,7 @@ def parse(model: type[_Model], given: dict[str, Any]) -> _Model:
     """The model of the options that were given.
 
     Raises:
-        UsageError: a value that the model refuses; the message begins with its flag.
+        UsageError: a value that the model refuses; the message begins with its flag, where it is one alone.
     """
     inner = {name: field.annotation for name, field in model.model_fields.items() if _is_model(field.annotation)}
     values: dict[str, Any] = {}
@@ -62,12 +68,16 @@ def parse(model: type[_Model], given: dict[str, Any]) -> _Model:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = next(str(part) for part in reversed(first["loc"]) if isinstance(part, str))
-        raise UsageError(f"{flag(where, dict(_fields(model))[where])}: {first['msg']}") from None
+        fields = dict(_fields(model))
+        wrong = next((str(part) for part in reversed(first["loc"]) if part in fields), None)
+        where = f"{flag(wrong, fields[wrong])}: " if wrong else ""
+        raise UsageError(f"{where}{first['msg'].removeprefix('Value error, ')}") from None
 
 
 def flag(name: str, field: FieldInfo) -> str:
-    """The option of a field: "--max-documents", and "--ranker" for each of `rankers`."""
+    """The option of a field: "--max-documents", and "--ranker" for each of `rankers`; else the field's own "flag"."""
+    if isinstance(field.json_schema_extra, dict) and "flag" in field.json_schema_extra:
+        return str(field.json_schema_extra["flag"])
     _, container = _shape(field)
     return "--" + (name.removesuffix("s") if container else name).replace("_", "-")
 
@@ -89,26 +99,41 @@ def _shape(field: FieldInfo) -> tuple[Any, type | None]:
     kind: Any = field.annotation
     if get_origin(kind) in (Union, UnionType):
         (kind,) = (part for part in get_args(kind) if part is not NoneType)
+    element: Any
     origin = get_origin(kind)
     if origin is dict:
         return str, dict
     if origin in (list, tuple) or (isinstance(origin, type) and issubclass(origin, Sequence)):
-        return get_args(kind)[0], list
-    return kind, None
+        element = _readable(get_args(kind)[0])
+        return element if isinstance(element, type) else str, list
+    return _readable(kind), None
+
+
+def _readable(kind: Any) -> Any:
+    """The type where typer can read it; what it cannot is text to it, which the model parses."""
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return kind if get_origin(kind) is Literal or kind in (bool, int, float, str, Path) else str
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     kind, container = _shape(field)
     default = field.get_default(call_default_factory=True)
-    shown = "" if default is None or default is False or default in ((), [], {}) else f" Default: {_text(default)}."
+    shown = "" if default in (PydanticUndefined, None, (), {}) or default is False else f" Default: {_text(default)}."
     option = typer.Option(
         *(() if kind is bool else (flag(name, field),)),
         help=f"{field.description}{shown}",
         metavar="NAME=VALUE" if container is dict else None,
         show_default=False,
     )
-    annotation: Any = Annotated[(GenericAlias(list, kind) if container else kind) | None, option]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    annotation: Any = GenericAlias(list, kind) if container else kind
+    needed = field.is_required()
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if needed else None,
+        annotation=Annotated[annotation if needed else annotation | None, option],
+    )
 
 
 def _text(default: Any) -> str:

@@ -14,10 +14,11 @@ import pytest
 
 from crossrank.bench.load.generator import Session, due_times, run_load
 from crossrank.bench.load.load_metrics import STOPPED, Load, summarize
-from crossrank.bench.load.load_test import LoadOptions, bench_load
+from crossrank.bench.load.load_test import bench_load
 from crossrank.bench.load.slo import LatencySlo
 from crossrank.bench.load.targets import Answer
 from crossrank.bench.load.workload import RerankRequest, passage_requests
+from crossrank.bench.options import LoadOptions
 from crossrank.bench.results import LoadTestResult
 from crossrank.errors import CrossrankError, UsageError
 from crossrank.export.pipeline import ExportReport
@@ -175,11 +176,6 @@ def test_targets_that_are_no_help_are_one_sentence_each() -> None:
             options = LoadOptions(target=address, seconds=0.1, warm_up=0, documents=2, distinct_requests=2, **how)
             with pytest.raises(CrossrankError, match=r"answered none of \d+ requests: HTTP 503"):
                 bench_load(options)
-    with pytest.raises(UsageError, match="at most"):
-        bench_load(LoadOptions(target="127.0.0.1:9", rate=1e6, seconds=10))
-    for wrong in ({"seconds": float("nan")}, {"deadline": float("inf")}, {"concurrency": 10**6}):
-        with pytest.raises(UsageError, match="at most"):
-            bench_load(LoadOptions(target="127.0.0.1:9", **wrong))
 
 
 @pytest.mark.parametrize("how", [["--rate", "20"], ["--concurrency", "2"], ["--slo", "p90=1s"]])

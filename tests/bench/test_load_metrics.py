@@ -13,9 +13,10 @@ from tokenizers import Tokenizer
 
 from crossrank.bench.load.generator import due_times
 from crossrank.bench.load.load_metrics import STOPPED, Load, Outcome, summarize
-from crossrank.bench.load.load_test import LoadOptions, search_max_rate
+from crossrank.bench.load.load_test import search_max_rate
 from crossrank.bench.load.slo import LatencySlo, MaxRateSearch, find_max_rate, parse_slo
 from crossrank.bench.load.workload import RerankRequest, workload_requests
+from crossrank.bench.options import LoadOptions
 from crossrank.errors import UsageError
 from crossrank.inference.hub import DEFAULT_RANKER
 from tests.conftest import HELDOUT

@@ -5,18 +5,15 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from crossrank.bench.load.load_metrics import STOPPED, Load, Outcome
 from crossrank.bench.load.targets import Target, open_target
 from crossrank.bench.load.workload import RerankRequest
+from crossrank.bench.options import MAX_REQUESTS, Arrivals
 
-Arrivals = Literal["poisson", "constant"]
-
-# What one measurement may send at most; a slip of the hand should not become an attack.
-MAX_REQUESTS = 1_000_000
 # A target that fails so often in a row is gone; a closed loop would ask it as fast as it can.
 _MAX_FAILURES = 100
 _TICK = 0.005

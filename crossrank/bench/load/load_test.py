@@ -3,20 +3,18 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from itertools import count
 
-from crossrank.bench.load.generator import MAX_REQUESTS, Arrivals, Session, run_load
+from crossrank.bench.load.generator import Session, run_load
 from crossrank.bench.load.load_metrics import STOPPED, Load, LoadMeasurement, summarize
 from crossrank.bench.load.slo import LatencySlo, MaxRateSearch, find_max_rate
-from crossrank.bench.load.workload import PASSAGES, RerankRequest, describe_workload, workload_requests
+from crossrank.bench.load.workload import RerankRequest, describe_workload, workload_requests
+from crossrank.bench.options import MAX_REQUESTS, LoadOptions
 from crossrank.bench.results import RATE, LoadTestResult, this_run
-from crossrank.errors import CrossrankError, UsageError
+from crossrank.errors import CrossrankError
 
 _log = logging.getLogger("crossrank.bench")
 
-MAX_SECONDS = 3600.0
-_MAX_CONCURRENCY = 1000
 # A search gives each rate the time for this many requests that may miss the percentile, but no more than a usual step;
 # for a single such request it waits up to the longest step.
 _REQUESTS_BEYOND = 5
@@ -24,58 +22,13 @@ _USUAL_STEP = 60.0
 _LONGEST_STEP = 300.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadOptions:
-    """A load: an open loop with `rate`, a search for the highest rate with `slo`, else a closed loop.
-
-    Attributes:
-        target: "host:port" over gRPC, or the URL of a `/rerank`.
-        concurrency: clients of a closed loop, each of which waits for its answer.
-        rate: requests a second of an open loop.
-        arrivals: arrival times of an open loop.
-        slo: the objective of a search.
-        seconds: length of each measurement; a search takes longer where a percentile needs it.
-        warm_up: seconds of a closed loop before it, not measured.
-        deadline: of each request, in seconds.
-        workload: see `workload_requests`.
-        documents: largest number of documents of a request.
-        distinct_requests: number of different requests; they are sent in turn.
-        seed: random seed of texts and arrival times.
-    """
-
-    target: str
-    concurrency: int = 1
-    rate: float | None = None
-    arrivals: Arrivals = "poisson"
-    slo: LatencySlo | None = None
-    seconds: float = 20.0
-    warm_up: float = 3.0
-    deadline: float = 30.0
-    workload: str = PASSAGES
-    documents: int = 50
-    distinct_requests: int = 64
-    seed: int = 0
-
-
 def bench_load(options: LoadOptions) -> LoadTestResult:
     """Puts a load on a server and measures it; Ctrl-C keeps what was measured until then.
 
     Raises:
-        UsageError: the options exclude each other or exceed a limit.
+        UsageError: the target or the workload cannot be used.
         CrossrankError: no reranking server answers there, it answers no request, or it was stopped before any.
     """
-    if options.rate and options.slo:
-        raise UsageError("rate and slo exclude each other; give one of them")
-    # So written that NaN is refused too.
-    if not (
-        max(options.seconds, options.warm_up, options.deadline) <= MAX_SECONDS
-        and (options.rate or 0) * options.seconds <= MAX_REQUESTS
-        and options.concurrency <= _MAX_CONCURRENCY
-    ):
-        raise UsageError(
-            f"a measurement has at most {MAX_SECONDS:g} seconds, {MAX_REQUESTS:,} requests and a concurrency of "
-            f"{_MAX_CONCURRENCY:,}; ask for less"
-        )
     requests = workload_requests(options.workload, options.distinct_requests, options.documents, options.seed)
     steps, search = run_load(options.target, lambda session: _measured(session, options, requests))
     within = options.slo.seconds if options.slo else None
@@ -84,7 +37,7 @@ def bench_load(options: LoadOptions) -> LoadTestResult:
         raise CrossrankError("it was stopped before any request had ended")
     if not any(load.latency_ms for load in loads):
         raise CrossrankError(_none_answered(loads))
-    settings = asdict(options) | {"slo": str(options.slo or ""), "rate": options.rate or 0.0}
+    settings = options.model_dump() | {"slo": str(options.slo or ""), "rate": options.rate or 0.0}
     return LoadTestResult(
         **this_run(settings | describe_workload(requests)),
         loads=loads,

@@ -4,11 +4,12 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from crossrank.bench.load.load_metrics import Load, Outcome
 from crossrank.errors import UsageError
+
+if TYPE_CHECKING:
+    from crossrank.bench.load.load_metrics import Load, Outcome
 
 _SLO = re.compile(r"p(?P<percentile>\d{1,2}(\.\d+)?)=(?P<number>\d+(\.\d+)?)(?P<unit>ms|s)")
 _UNITS = {"ms": 0.001, "s": 1.0}
@@ -30,8 +31,11 @@ class LatencySlo:
     def __str__(self) -> str:
         return f"p{self.percentile:g}={1000 * self.seconds:.12g}ms"
 
-    def measured(self, outcomes: Sequence[Outcome]) -> float:
+    def measured(self, outcomes: "Sequence[Outcome]") -> float:
         """The latency at the percentile in seconds; infinite where that request failed."""
+        # Here, since the command's options, which hold an objective, are read without numpy.
+        import numpy as np
+
         latencies = [outcome.latency if outcome.status == "OK" else math.inf for outcome in outcomes]
         # Not interpolated: between a number and infinity there is nothing.
         return float(np.percentile(latencies, self.percentile, method="inverted_cdf")) if latencies else math.inf
@@ -41,7 +45,7 @@ class LatencySlo:
         """The smallest number of requests for the percentile: of fewer, a single one would decide."""
         return math.ceil(100 / (100 - self.percentile))
 
-    def met(self, outcomes: Sequence[Outcome]) -> bool:
+    def met(self, outcomes: "Sequence[Outcome]") -> bool:
         """Whether the requests met it."""
         return self.measured(outcomes) <= self.seconds
 
@@ -72,12 +76,12 @@ class MaxRateSearch:
     """
 
     rate: float
-    steps: list[tuple[float, Load]]
+    steps: "list[tuple[float, Load]]"
     limit: str
 
 
 async def find_max_rate(
-    measure: Callable[[float], Awaitable[Load]],
+    measure: "Callable[[float], Awaitable[Load]]",
     slo: LatencySlo,
     first: float,
     *,

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from crossrank.bench.options import PASSAGES
 from crossrank.data.bm25 import BM25
 from crossrank.data.eval_set import is_judged_set, read_judged_set
 from crossrank.data.files import json_records
 from crossrank.data.standard_library import standard_library_functions
 from crossrank.errors import UsageError
 from crossrank.inference.hub import DEFAULT_RANKER
-
-PASSAGES = "passages"
 
 # Passages as search systems keep them, about 84 tokens on average with their query. Log-normal, in pieces between
 # blanks, which of code's indentation are many.
