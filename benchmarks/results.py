@@ -1,20 +1,20 @@
 """Results of comparisons with others: speeds side by side, checks of the server, and their tables and plot."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from statistics import median
 from typing import Annotated, Literal, TypeAlias
 
-from matplotlib.axes import Axes
 from pydantic import Field, TypeAdapter
 
 from benchmarks.interleave import Rounds, ratio
 from crossrank.bench.load.load_metrics import Record
-from crossrank.bench.plot import BLUE, DPI, GREY, Picture, one_plot
 from crossrank.bench.report import Section
 from crossrank.bench.results import BenchResult
-from crossrank.bench.tables import Table, changes_by_set, title_of
+from crossrank.bench.tables import changes_by_set, title_of
 from crossrank.intervals import Interval
+from crossrank.reporting.figures import BLUE, GREY, Figure, one_plot
+from crossrank.reporting.page import Picture
+from crossrank.reporting.tables import Table
 
 PEERS = ("fastembed", "flashrank", "openvino")
 
@@ -121,7 +121,7 @@ def section_of(result: EnginesResult | TrainingResult) -> Section:
     alone = [speed for speed in result.speeds if speed.concurrency == 1]
     listed = "; ".join(f"{speed.name} {speed.ratio:.2f}" for speed in alone)
     alt = f"Pairs a second relative to {alone[0].name}, with {alone[0].ratio.level:.0%} intervals: {listed}."
-    picture = Picture("speed", alt, lambda path: plot_speeds(result, path))
+    picture = Picture("speed", alt, lambda: plot_speeds(result))
     tables = [_speed_table(result)]
     if isinstance(result, EnginesResult) and result.checks:
         tables.append(_check_table(result.checks))
@@ -130,18 +130,17 @@ def section_of(result: EnginesResult | TrainingResult) -> Section:
     return Section(result.benchmark, result, tables, [picture], sentence)
 
 
-def plot_speeds(result: EnginesResult | TrainingResult, path: Path) -> None:
-    """Draws each engine's ratio to the baseline, with its interval, as a PNG."""
+def plot_speeds(result: EnginesResult | TrainingResult) -> Figure:
+    """Draws each engine's ratio to the baseline, with its interval."""
     speeds = [speed for speed in result.speeds if speed.concurrency == 1][::-1]
     ratios = [speed.ratio for speed in speeds]
     errors = [[ratio.mean - ratio.low for ratio in ratios], [ratio.high - ratio.mean for ratio in ratios]]
-    axes: Axes
     figure, axes = one_plot(0.45 * len(speeds) + 1.2)
     colours = [BLUE if speed.name.startswith("crossrank") else GREY for speed in speeds]
     axes.barh([speed.name for speed in speeds], [ratio.mean for ratio in ratios], xerr=errors, color=colours)
     axes.set_xlabel(f"pairs a second, {speeds[-1].name} = 1")
     axes.set_title(f"{result.machine.processor}, {result.machine.cores} cores")
-    figure.savefig(path, dpi=DPI)
+    return figure
 
 
 def _speed_table(result: EnginesResult | TrainingResult) -> Table:

@@ -13,10 +13,10 @@ from crossrank.bench.results import (
     QualityPoint,
     QualityResult,
 )
-from crossrank.bench.tables import Table
 from crossrank.errors import UsageError
 from crossrank.evaluation.significance import paired_bootstrap
 from crossrank.intervals import Interval
+from crossrank.reporting.tables import Table
 
 # With fewer queries an interval says little, and so does one of a lower level.
 _MIN_QUERIES, _MIN_LEVEL = 5, 0.9

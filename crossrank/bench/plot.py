@@ -1,64 +1,44 @@
 """Plots of benchmark results."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from crossrank.bench.load.load_metrics import LoadMeasurement
 from crossrank.bench.results import RATE, BenchResult, CapacityResult, LoadTestResult, QualityResult
-from crossrank.reporting.figures import Axes, Figure, FigureCanvasAgg, ScalarFormatter
+from crossrank.reporting.figures import COLOURS, GREY, Figure, ScalarFormatter, one_plot
+from crossrank.reporting.page import Picture
 
-# Okabe and Ito's palette, which stays distinct for the colour-blind.
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#8c8c8c"
-_COLOURS = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#e69f00", GREY)
 _MARKERS = "osD^vP"
-DPI = 120
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A plot of a report.
-
-    Attributes:
-        name: of its file, without the ending.
-        alt: what it shows, in a sentence.
-        draw: writes it as a PNG.
-    """
-
-    name: str
-    alt: str
-    draw: Callable[[Path], None]
 
 
 def pictures_of(result: LoadTestResult | QualityResult | CapacityResult) -> Iterator[Picture]:
     """Yields the plots that a result has data for."""
     if isinstance(result, QualityResult):
-        yield Picture("quality", "nDCG@10 over documents a second.", lambda path: plot_quality(result, path))
+        yield Picture("quality", "nDCG@10 over documents a second.", lambda: plot_quality(result))
         return
     loads = [load for load in result.loads if load.latency_ms]
     if len(loads) > 1:
         yield Picture(
             "latency-by-load",
             f"Latency percentiles over {len(loads)} loads.",
-            lambda path: plot_latency_by_load(result, loads, path),
+            lambda: plot_latency_by_load(result, loads),
         )
     if loads:
         yield Picture(
             "latency",
             f"Distribution of the latency of {sum(load.statuses['OK'] for load in loads)} requests.",
-            lambda path: plot_latency(loads, path),
+            lambda: plot_latency(loads),
         )
 
 
-def plot_latency_by_load(result: BenchResult, loads: list[LoadMeasurement], path: Path) -> None:
+def plot_latency_by_load(result: BenchResult, loads: list[LoadMeasurement]) -> Figure:
     """Draws percentiles over the rate that was sent, or that closed loops reached; a colour for each variant."""
     figure, axes = one_plot(4)
     groups: dict[str, list[LoadMeasurement]] = {}
     for load in loads:
         groups.setdefault(str(load.settings.get("variant", "")), []).append(load)
-    for (name, group), colour in zip(groups.items(), _COLOURS * len(groups), strict=False):
+    for (name, group), colour in zip(groups.items(), COLOURS * len(groups), strict=False):
         ordered = sorted(group, key=_rate)
         rates = [_rate(load) for load in ordered]
         for percentile, style in (("p50", "o-"), ("p95", "s--"), ("p99", "^:")):
@@ -73,10 +53,10 @@ def plot_latency_by_load(result: BenchResult, loads: list[LoadMeasurement], path
         axes.axhline(float(str(slo).partition("=")[2].removesuffix("ms")), color=GREY, linewidth=1)
         axes.set_title(f"objective {slo}")
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=DPI)
+    return figure
 
 
-def plot_latency(loads: list[LoadMeasurement], path: Path) -> None:
+def plot_latency(loads: list[LoadMeasurement]) -> Figure:
     """Draws a histogram of the answered requests' latencies, the loads over one another, on a logarithmic axis."""
     figure, axes = one_plot(3.5)
     columns = [
@@ -88,20 +68,21 @@ def plot_latency(loads: list[LoadMeasurement], path: Path) -> None:
     everything = np.concatenate(columns)
     low, high = max(float(everything.min()), 0.01), max(float(everything.max()), 0.02)
     bins = np.geomspace(low, high * 1.001, 40).tolist()
-    for load, values, colour in zip(loads, columns, _COLOURS * len(loads), strict=False):
+    for load, values, colour in zip(loads, columns, COLOURS * len(loads), strict=False):
         axes.hist(values, bins=bins, histtype="step", color=colour, label=load.label)
     axes.set(xscale="log", xlabel="latency, ms", ylabel="requests")
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(ScalarFormatter())
     axes.legend(fontsize=7)
-    figure.savefig(path, dpi=DPI)
+    return figure
 
 
-def plot_quality(result: QualityResult, path: Path) -> None:
+def plot_quality(result: QualityResult) -> Figure:
     """Draws nDCG@10 over pairs a second, a panel for each set; up and to the right is better."""
     sets = list(dict.fromkeys(point.data for point in result.points))
     variants = list(dict.fromkeys(point.variant for point in result.points))
     settings = list(dict.fromkeys((point.max_length, point.long_documents) for point in result.points))
-    figure = Figure(figsize=(4.5 * len(sets) + 2.5, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(4.5 * len(sets) + 2.5, 4))
     panels = np.ravel(figure.subplots(1, len(sets)))
     for axes, data in zip(panels, sets, strict=True):
         points = [point for point in result.points if point.data == data]
@@ -112,7 +93,7 @@ def plot_quality(result: QualityResult, path: Path) -> None:
                 point.ndcg_10,
                 yerr=[[gap.mean - gap.low], [gap.high - gap.mean]] if gap else None,
                 fmt=_MARKERS[settings.index((point.max_length, point.long_documents)) % len(_MARKERS)],
-                color=_COLOURS[variants.index(point.variant) % len(_COLOURS)],
+                color=COLOURS[variants.index(point.variant) % len(COLOURS)],
                 label=point.label,
                 elinewidth=1,
             )
@@ -120,7 +101,7 @@ def plot_quality(result: QualityResult, path: Path) -> None:
         axes.plot(*zip(*front, strict=True), color=GREY, linewidth=1, zorder=0, label="best of its speed")
         axes.set(title=data, xlabel="documents ranked a second", ylabel="nDCG@10", xlim=(0, None))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=7)
-    figure.savefig(path, dpi=DPI)
+    return figure
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -135,10 +116,3 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 def _rate(load: LoadMeasurement) -> float:
     """The rate that an open loop sent: beyond its capacity a server answers fewer in time, not more."""
     return float(load.settings.get(RATE, load.goodput))
-
-
-def one_plot(height: float) -> tuple[Figure, Axes]:
-    """An empty plot of 9 by `height` inches."""
-    figure = Figure(figsize=(9, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()

@@ -1,27 +1,17 @@
-"""Benchmark results as one self-contained page, with its pictures as PNG files next to it."""
+"""Benchmark results on one page."""
 
-import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from crossrank.bench.plot import Picture, pictures_of
+from crossrank.bench.plot import pictures_of
 from crossrank.bench.results import BenchResult, CapacityResult, LoadTestResult, QualityResult
-from crossrank.bench.tables import Table, tables_of
+from crossrank.bench.tables import tables_of
 from crossrank.data.files import written_beside
+from crossrank.reporting.page import Picture, write_page, write_pictures
+from crossrank.reporting.tables import Table
 
 RESULT_FILE = "result.json"
-REPORT_FILE = "report.html"
-
-_PAGES = Environment(
-    loader=PackageLoader("crossrank.bench", ""),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +57,10 @@ def write_report(sections: Sequence[Section], directory: Path) -> list[Path]:
     Returns:
         The page, and the pictures.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    drawn = []
-    written: list[Path] = []
+    images = []
     for number, section in enumerate(sections, start=1):
-        pictures = []
-        for picture in section.pictures:
-            name = picture.name if len(sections) == 1 else f"{number}-{section.name}-{picture.name}"
-            file = directory / f"{name}.png"
-            with written_beside(file) as staged:
-                picture.draw(staged)
-            written.append(file)
-            source = "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode("ascii")
-            pictures.append({"source": source, "alt": picture.alt})
-        drawn.append({"section": section, "pictures": pictures})
-    page = directory / REPORT_FILE
-    with written_beside(page) as staged:
-        staged.write_text(_PAGES.get_template("report.html.jinja").render(drawn=drawn), encoding="utf-8")
-    return [page, *written]
+        prefix = "" if len(sections) == 1 else f"{number}-{section.name}-"
+        pictures = [replace(picture, name=prefix + picture.name) for picture in section.pictures]
+        images.append(list(write_pictures(pictures, directory).values()))
+    page = write_page(directory, "bench/report.html.jinja", sections=sections, images=images)
+    return [page, *(image.file for shown in images for image in shown)]

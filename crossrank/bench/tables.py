@@ -1,19 +1,10 @@
 """Tables of benchmark results, for the terminal and the report alike."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from crossrank.bench.load.load_metrics import LoadMeasurement
 from crossrank.bench.results import BenchResult, CapacityResult, LoadTestResult, QualityResult
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A title, columns and rows of text; the first column is the name of a row."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+from crossrank.reporting.tables import Table
 
 
 def tables_of(result: LoadTestResult | QualityResult | CapacityResult) -> list[Table]:

@@ -189,22 +189,11 @@ def show_keys(keys: "Sequence[tuple[str, str, str]]", as_json: bool) -> None:
 
 def show_evaluation(evaluation: "SystemComparison", name: str = "") -> None:
     """Prints every system's measures, the first one's lead with its interval, and the verdict on it."""
-    from crossrank.evaluation.metrics import MEASURES
-    from crossrank.evaluation.systems import label
+    from crossrank.reporting.tables import comparison_table
 
-    first, *others = evaluation.per_query
-    title = f"{name}: " if name else ""
-    rows = []
-    for system in evaluation.per_query:
-        means = evaluation.means(system)
-        lead = "" if system == first else str(evaluation.difference(first, system))
-        rows.append((label(system), *(f"{means[measure]:.3f}" for measure in MEASURES), lead))
-    print_table(
-        f"{title}{evaluation.queries} queries, {evaluation.recall:.1%} of the relevant documents among the candidates",
-        ("system", *MEASURES, f"Δ nDCG@10 of {label(first)}"),
-        rows,
-    )
-    show_verdicts([evaluation.verdict(other) for other in others])
+    table = comparison_table(evaluation, name)
+    print_table(table.title, table.columns, table.rows)
+    show_verdicts([evaluation.verdict(other) for other in evaluation.per_query if other != evaluation.first])
 
 
 def show_verdicts(verdicts: "Sequence[str]") -> None:

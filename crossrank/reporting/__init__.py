@@ -1,1 +1,1 @@
-"""Numbers and pictures that reports share."""
+"""Reports: their pages, tables and figures, in one look."""

@@ -146,7 +146,7 @@ def test_its_pictures_are_the_files_beside_it_and_say_what_they_show(written: Pa
     files = {path.stem: path.read_bytes() for path in written.glob("*.png")}
     assert set(files) == {"loss", "ndcg", "ndcg_by_step", "changes", "scores", "lengths", "calibration"}
     assert set(files.values()) == set(shown)
-    assert {png_size(data)[0] for data in files.values()} == {825}
+    assert {png_size(data)[0] for data in files.values()} == {960}
     assert shown[files["loss"]] == (
         "Loss over 20 steps: 0.7000 at the first report, 0.3000 at the last; learning rate 2e-05 at its highest."
     )

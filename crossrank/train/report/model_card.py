@@ -1,10 +1,8 @@
 """The model card: sentence-transformers writes base, data, loss, hyperparameters and usage; we add what came out."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from crossrank.evaluation.metrics import MEASURES
-from crossrank.evaluation.systems import label
+from crossrank.reporting.tables import comparison_table
 from crossrank.train.report.record import TrainingReport
 
 _HEADING = "## Training Details"
@@ -37,23 +35,16 @@ def _section(report: TrainingReport) -> list[str]:
         f"Verdict: {report.conclusion}" if report.verdict else report.conclusion,
     ]
     for measured in report.all_measured:
-        name, evaluation = measured.eval_set.name, measured.comparison
-        first = evaluation.first
+        table = comparison_table(measured.comparison)
         lines += [
             "",
-            f"### {name}",
+            f"### {measured.eval_set.name}",
             "",
-            f"{evaluation.queries} held-out queries; {evaluation.recall:.1%} of the relevant documents are among the "
-            "candidates, which are the same for every system. Differences are paired, with 95% bootstrap intervals.",
+            f"{table.title}. The candidates are the same for every system. Differences are paired, with 95% bootstrap "
+            "intervals.",
             "",
-            f"| system | {' | '.join(MEASURES)} | Δ nDCG@10 of {label(first)} |",
-            "|---|" + "---:|" * (len(MEASURES) + 1),
+            f"| {' | '.join(table.columns)} |",
+            "|---|" + "---:|" * (len(table.columns) - 1),
+            *(f"| {' | '.join(row)} |" for row in table.rows),
         ]
-        for system in evaluation.per_query:
-            gap = "" if system == first else str(evaluation.difference(first, system))
-            lines.append(f"| {label(system)} | {_cells(evaluation.means(system))} | {gap} |")
     return [*lines, "", "![nDCG@10](ndcg.png)"] if report.verdict else lines
-
-
-def _cells(means: Mapping[str, float]) -> str:
-    return " | ".join(f"{means[measure]:.3f}" for measure in MEASURES)
