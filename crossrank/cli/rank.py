@@ -1,13 +1,13 @@
 """`crossrank rank`."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crossrank.cli.output import print_json, print_table, ranker_or_default
+from crossrank.data.documents import read_documents
 from crossrank.errors import UsageError
 from crossrank.reranker import LongDocumentStrategy, ScoreKind
 from crossrank.results import RankedDocument
@@ -19,16 +19,15 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Document:
-    name: str
-    text: str
-
-
 def rank(
     query: Annotated[str, typer.Argument(help="Search query.")],
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Documents: one a file, or one a line of a .jsonl file.")
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Documents: one a file, or one a record of a .jsonl, .csv, .tsv or .parquet file. A directory gives "
+            "the text files in it; - is standard input, a document a line.",
+        ),
     ],
     ranker: Annotated[
         str | None,
@@ -53,9 +52,7 @@ def rank(
     """Order files by their relevance to a query."""
     if ranker and (target or model):
         raise UsageError("--ranker is for this process; leave out --target and --model, which are for a server")
-    documents = [document for file in files for document in _read(file)]
-    if not documents:
-        raise UsageError("the files hold no documents")
+    documents = read_documents(files)
     with _client(target, model) if target or model else _scorer(ranker) as reranker:
         results = reranker.rank(
             query,
@@ -89,23 +86,6 @@ def _client(target: str | None, model: str) -> "RankClient":
     from crossrank.client import DEFAULT_TARGET, RankClient
 
     return RankClient(target or DEFAULT_TARGET, model=model)
-
-
-def _read(file: Path) -> list[_Document]:
-    from crossrank.data.eval_set import document_text
-    from crossrank.data.files import json_records
-
-    try:
-        if file.suffix.lower() == ".jsonl":
-            return [
-                _Document(str(record.get("doc_id", record.get("_id", where))), document_text(where, record))
-                for where, record in json_records(file)
-            ]
-        return [_Document(str(file), file.read_text(encoding="utf-8-sig"))]
-    except UnicodeDecodeError:
-        raise UsageError(f"{file} is not UTF-8 text") from None
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
 
 
 def _excerpt(result: RankedDocument) -> str:

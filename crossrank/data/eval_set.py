@@ -2,8 +2,9 @@
 
 A directory holds `queries.jsonl` ({"query_id", "text"}), `corpus.jsonl` ({"doc_id", "text", and maybe "title"}),
 `qrels.tsv` in TREC's four columns (query_id 0 doc_id grade) and maybe `candidates.jsonl` ({"query_id",
-"doc_ids"}). BEIR's directories (Thakur et al. 2021) are read too: `_id` for either id, and judgements in three columns
-below the header `query-id corpus-id score`, split by split. Integer ids are read as their decimal digits.
+"doc_ids"}). BEIR's directories (Thakur et al. 2021) are read too: `_id` for either id, and judgements in three columns,
+split by split. So are the formats of `crossrank.data.readers` and the names of `crossrank.data.columns` that other
+tools give the same. Integer ids are read as their decimal digits.
 """
 
 import json
@@ -11,8 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crossrank.data.files import json_records, written_beside
+from crossrank.data.columns import DOC_ID, QUERY_ID, QUERY_TEXT, TEXT, as_id, column_of, document_text, text_of
+from crossrank.data.files import written_beside
 from crossrank.data.qrels import MEASURED, Qrels, find_qrels, has_qrels, note_qrels, read_qrels
+from crossrank.data.readers import find_table, read_records
 from crossrank.errors import InvalidData, UsageError
 
 Candidates = dict[str, list[str]]
@@ -33,8 +36,8 @@ class JudgedSet:
 
 
 def is_judged_set(path: Path) -> bool:
-    """Whether `path` is a directory with queries.jsonl, corpus.jsonl and qrels."""
-    return all((path / name).is_file() for name in ("queries.jsonl", "corpus.jsonl")) and has_qrels(path)
+    """Whether `path` is a directory with queries.jsonl, corpus.jsonl and qrels, in whichever format."""
+    return all(find_table(path, name) for name in ("queries", "corpus")) and has_qrels(path)
 
 
 def read_judged_set(
@@ -61,13 +64,11 @@ def read_judged_set(
         )
     judgements = find_qrels(directory, split, otherwise)
     note_qrels(judgements)
-    queries = read_queries(directory / "queries.jsonl")
-    corpus = read_corpus(directory / "corpus.jsonl") if corpus is None else corpus
+    queries = read_queries(directory)
+    corpus = read_corpus(directory) if corpus is None else corpus
     qrels = read_qrels(judgements, queries, corpus)
-    candidates = directory / "candidates.jsonl"
-    return JudgedSet(
-        queries, corpus, qrels, _read_candidates(candidates, queries, corpus) if candidates.is_file() else None
-    )
+    candidates = find_table(directory, "candidates")
+    return JudgedSet(queries, corpus, qrels, _read_candidates(candidates, queries, corpus) if candidates else None)
 
 
 def write_judged_set(judged: JudgedSet, directory: Path) -> None:
@@ -116,39 +117,43 @@ def write_judged_set(judged: JudgedSet, directory: Path) -> None:
 
 
 def read_queries(path: Path) -> dict[str, str]:
-    """Read the text of each query by its id from a queries.jsonl; raises as `read_judged_set` does."""
+    """Read the text of each query by its id from a file, or a directory's queries; raises as `read_judged_set` does."""
     queries: dict[str, str] = {}
-    for where, record in json_records(path):
-        text = _string(where, record, "text")
-        if not text.strip():
-            raise InvalidData(where, "'text' is blank; give the query's text or drop the line")
-        queries[_new_id(where, record, "query_id", queries)] = text
+    for where, record in read_records(_table(path, "queries"), headless=_headless_texts):
+        text = text_of(where, record, column_of(where, record, QUERY_TEXT))
+        queries[_new_id(where, record, QUERY_ID, queries)] = text
     return queries
 
 
 def read_corpus(path: Path) -> dict[str, str]:
-    """Read the text of each document, its title before it, by its id from a corpus.jsonl; raises the same."""
+    """Read the text of each document, its title before it, by its id from a file or a directory's corpus; the same."""
     corpus: dict[str, str] = {}
-    for where, record in json_records(path):
-        text = document_text(where, record)
-        corpus[_new_id(where, record, "doc_id", corpus)] = text
+    for where, record in read_records(_table(path, "corpus"), headless=_headless_texts):
+        text = document_text(where, record, column_of(where, record, TEXT), blank=True)
+        corpus[_new_id(where, record, DOC_ID, corpus)] = text
     return corpus
 
 
-def document_text(where: str, record: Mapping[str, object]) -> str:
-    """The text of a document's record, its title before it on a line of its own; raises as `read_judged_set` does."""
-    title = "" if record.get("title") is None else _string(where, record, "title")
-    text = _string(where, record, "text")
-    return f"{title}\n{text}" if title.strip() else text
+def _table(path: Path, name: str) -> Path:
+    if not path.is_dir():
+        return path
+    if (found := find_table(path, name)) is None:
+        raise InvalidData(path, f"has no {name}.jsonl; add it")
+    return found
+
+
+def _headless_texts(cells: list[str]) -> list[str] | None:
+    """The columns of a .tsv without header: an id and a text, as MS MARCO's collection and pyserini's topics are."""
+    return ["id", "text"] if len(cells) == 2 and not cells[0].strip().lower().endswith("id") else None
 
 
 def _read_candidates(path: Path, queries: Mapping[str, str], corpus: Mapping[str, str]) -> Candidates:
     candidates: Candidates = {}
-    for where, record in json_records(path):
-        query_id = _new_id(where, record, "query_id", candidates)
+    for where, record in read_records(path):
+        query_id = _new_id(where, record, QUERY_ID, candidates)
         _known(where, "query", query_id, queries)
         given = record.get("doc_ids")
-        if not isinstance(given, list) or not all(isinstance(_as_id(doc_id), str) for doc_id in given):
+        if not isinstance(given, list) or not all(isinstance(as_id(doc_id), str) for doc_id in given):
             raise InvalidData(where, "'doc_ids' must be a list of strings")
         doc_ids = [str(doc_id) for doc_id in given]
         for doc_id in doc_ids:
@@ -159,28 +164,16 @@ def _read_candidates(path: Path, queries: Mapping[str, str], corpus: Mapping[str
     return candidates
 
 
-def _string(where: str, record: Mapping[str, object], key: str) -> str:
-    if key not in record:
-        raise InvalidData(where, f"{key!r} is missing; add it")
-    value = record[key]
+def _new_id(where: str, record: Mapping[str, object], names: tuple[str, ...], known: Mapping[str, object]) -> str:
+    column = column_of(where, record, names)
+    value = as_id(record[column])
     if not isinstance(value, str):
-        raise InvalidData(where, f"{key!r} is not a string; put it in quotes")
-    return value
-
-
-def _new_id(where: str, record: Mapping[str, object], key: str, known: Mapping[str, object]) -> str:
-    column = "_id" if key not in record and "_id" in record else key
-    value = _string(where, {**record, column: _as_id(record[column])} if column in record else record, column)
+        raise InvalidData(where, f"{column!r} is not a string; put it in quotes")
     if value.split() != [value]:
         raise InvalidData(where, f"id {value!r} is empty or holds whitespace, which qrels cannot name; rename it")
     if value in known:
         raise InvalidData(where, f"id {value!r} occurs a second time; ids must be unique")
     return value
-
-
-def _as_id(value: object) -> object:
-    """An id as it is; an integer as its decimal digits."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _known(where: str, kind: str, identifier: str, texts: Mapping[str, str]) -> None:

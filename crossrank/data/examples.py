@@ -1,26 +1,28 @@
 """Examples that a ranker learns from: a query, its documents and how well each of them answers.
 
-A record has one of three forms; other columns are ignored.
-
-- A row: `query`, `document` and one of `label` (0 to 1), `stars` (1 to 5) and `thumbs` ("up" or "down"). A file may
-  give stars in some rows and thumbs in others, but labels only throughout.
-- A triple or n-tuple: `query`, `positive` and `negative`, or `negative_1`, `negative_2` and so on.
-- A list: `query`, `documents` and `labels`, both of one length, labels from 0 to 1.
+The forms that a record may have, and the names of their columns, are in `crossrank.data.forms`. A row has one of a
+label (0 to 1, or true and false), `stars` (1 to 5) and `thumbs` ("up" or "down"). A file may give stars in some rows
+and thumbs in others, but labels only throughout. A list's labels are from 0 to 1. Other columns are not read, which
+the log says.
 """
 
+import logging
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from crossrank.data.columns import document_text, text_of
 from crossrank.data.files import OnBad, raise_it
+from crossrank.data.forms import QUERY, Form, columns_of, form_of, headless_form
 from crossrank.data.readers import Record, read_records
 from crossrank.errors import InvalidData, UsageError
 
-_RATINGS = ("label", "stars", "thumbs")
+_LOG = logging.getLogger("crossrank.data")
 _THUMBS = {"up": 1.0, "down": 0.0}
-_NEGATIVE = re.compile(r"negative(_[0-9]+)?")
+_BOOLEANS = {"true": 1.0, "false": 0.0}
+# Columns of a single text; a text that looks like a list is one in all others.
+_SINGULAR = ("positive", "negative", "answer", "context")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def read_examples(path: Path, columns: Mapping[str, str] | None = None, on_bad: 
     """Yield the example of each record of a file, in file order; memory does not grow with the file.
 
     Args:
-        path: A .jsonl, .csv or .parquet file.
+        path: A file of `crossrank.data.readers`; a .tsv may lack its header.
         columns: Our name of a column -> the file's own name, where they differ.
         on_bad: Called with each invalid record; unless it raises, the record is left out.
 
@@ -62,7 +64,7 @@ def read_examples(path: Path, columns: Mapping[str, str] | None = None, on_bad: 
             first.append(error)
         on_bad(error)
 
-    for example in to_examples(read_records(path, noted), columns, noted):
+    for example in to_examples(read_records(path, noted, headless_form), columns, noted):
         found = True
         yield example
     if not found:
@@ -75,11 +77,18 @@ def to_examples(
     """Yield the example of each record; see `read_examples`."""
     renamed = columns or {}
     labelled: bool | None = None
+    told = False
     for where, record in records:
-        if renamed:
-            record = {**record, **{ours: record.get(theirs) for ours, theirs in renamed.items()}}
         try:
-            example, has_label = _example(where, record)
+            if renamed:
+                record = _renamed(where, record, renamed)
+            form = form_of(record)
+            if form is None or form.kind == "unrated":
+                raise _without_form(where, record)
+            if form.unread and not told:
+                told = True
+                _LOG.info("%s: not read: %s", where, columns_of(dict.fromkeys(form.unread)))
+            example, has_label = _example(where, record, form)
             if has_label is not None and labelled not in (None, has_label):
                 raise InvalidData(where, "labels and ratings are mixed; give 'label' in every row or in none")
             labelled = has_label if labelled is None else labelled
@@ -125,55 +134,91 @@ def rating_to_label(rating: int | str) -> float:
     raise UsageError(f"rating {rating!r} is neither 1 to 5 stars nor 'up' or 'down'")
 
 
-def _example(where: str, record: Mapping[str, object]) -> tuple[Example, bool | None]:
-    """The example, and for a row whether it has a label rather than a rating."""
-    if "document" in record:
-        query, document = _text(where, record, "query"), _text(where, record, "document")
-        column, value = _rating(where, record)
-        return Example(query, (document,), (_to_label(where, column, value),), where), column == "label"
-    if "positive" in record:
-        query, positive = _text(where, record, "query"), _text(where, record, "positive")
-        names = [name for name in record if _NEGATIVE.fullmatch(name) and record[name] not in (None, "")]
-        negatives = [_text(where, record, name) for name in names]
-        return Example(query, (positive, *negatives), (1.0, *(0.0 for _ in negatives)), where), None
-    if "documents" in record:
-        return _list(where, record), None
-    raise InvalidData(
+def _renamed(where: str, record: Mapping[str, object], renamed: Mapping[str, str]) -> Mapping[str, object]:
+    for ours, theirs in renamed.items():
+        if theirs not in record:
+            raise InvalidData(where, f"has no column {theirs!r} for {ours!r}; its columns are {columns_of(record)}")
+    others = {name: value for name, value in record.items() if name not in renamed.values()}
+    return {**others, **{ours: record[theirs] for ours, theirs in renamed.items()}}
+
+
+def _without_form(where: str, record: Mapping[str, object]) -> InvalidData:
+    if {"queries", "corpus", "relevant_docs"} <= record.keys():
+        return InvalidData(where, "a LlamaIndex dataset; write it as queries.jsonl, corpus.jsonl and qrels.tsv")
+    return InvalidData(
         where,
-        f"the columns are {', '.join(map(repr, record))}; give 'query' and either 'document' with one of "
-        "'label', 'stars' and 'thumbs', or 'positive' with 'negative', or 'documents' with 'labels'",
+        f"the columns are {columns_of(record)}; give {QUERY[0]!r} and either 'document' with one of 'label', 'stars' "
+        "and 'thumbs', or 'positive' with 'negative', or 'documents' with 'labels'",
     )
 
 
-def _list(where: str, record: Mapping[str, object]) -> Example:
-    documents, labels = record["documents"], record.get("labels")
+def _example(where: str, record: Mapping[str, object], form: Form) -> tuple[Example, bool | None]:
+    """The example, and for a row whether it has a label rather than stars or thumbs."""
+    if form.query == form.documents:
+        texts = _texts(where, record, form.query)
+        if len(texts) < 2:
+            raise InvalidData(where, f"{form.query!r} holds {len(texts)} texts; give a query and its documents")
+        if len(texts) > 2 or form.kind == "tuple":
+            return _tuple(where, *texts[:2], negatives=texts[2:]), None
+        kind, label = _rating(where, record, form)
+        return Example(texts[0], (texts[1],), (label,), where), kind == "label"
+    query = text_of(where, record, form.query)
+    if form.kind == "list":
+        return _list(where, query, record, form), None
+    if form.kind == "tuple":
+        positives = _texts(where, record, form.documents)
+        if not positives:
+            raise InvalidData(where, f"{form.documents!r} is empty; give at least one text")
+        negatives = [text for name in form.negatives for text in _texts(where, record, name, optional=True)]
+        return _tuple(where, query, *positives, negatives=negatives), None
+    document = document_text(where, record, form.documents)
+    kind, label = _rating(where, record, form)
+    return Example(query, (document,), (label,), where), kind == "label"
+
+
+def _tuple(where: str, query: str, *positives: str, negatives: list[str]) -> Example:
+    labels = dict.fromkeys(positives, 1.0)
+    for text in negatives:
+        if labels.setdefault(text, 0.0):
+            raise InvalidData(where, "a text is both positive and negative; drop one of them")
+    return Example(query, tuple(labels), tuple(labels.values()), where)
+
+
+def _list(where: str, query: str, record: Mapping[str, object], form: Form) -> Example:
+    name, labels = form.documents, record.get(form.labels)
+    documents = record[name]
     if not isinstance(documents, list) or not isinstance(labels, list) or len(documents) != len(labels):
-        raise InvalidData(where, "'documents' and 'labels' must be lists of one length")
-    if not documents:
-        raise InvalidData(where, "'documents' is empty; give at least one")
-    for text in documents:
-        if not isinstance(text, str) or not text.strip():
-            raise InvalidData(where, "a text of 'documents' is missing or blank; give its text or drop it")
-    if len(set(documents)) < len(documents):
-        raise InvalidData(where, "a text of 'documents' occurs twice; keep one")
-    query = _text(where, record, "query")
-    return Example(query, tuple(documents), tuple(_to_label(where, "label", label) for label in labels), where)
+        raise InvalidData(where, f"{name!r} and {form.labels or 'labels'!r} must be lists of one length")
+    texts = _texts(where, record, name)
+    if not texts:
+        raise InvalidData(where, f"{name!r} is empty; give at least one")
+    if len(set(texts)) < len(texts):
+        raise InvalidData(where, f"a text of {name!r} occurs twice; keep one")
+    return Example(query, tuple(texts), tuple(_to_label(where, "label", label) for label in labels), where)
 
 
-def _text(where: str, record: Mapping[str, object], column: str) -> str:
-    if column not in record:
-        raise InvalidData(where, f"{column!r} is missing; add it")
+def _texts(where: str, record: Mapping[str, object], column: str, *, optional: bool = False) -> list[str]:
+    """The texts of a column that holds one or a list; those that are absent are left out where they may be."""
     value = record[column]
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidData(where, f"{column!r} is not a text or is blank; give its text or drop the row")
-    return value
+    if optional and value in (None, ""):
+        return []
+    if isinstance(value, str) and not column.lower().startswith(_SINGULAR) and value.startswith(("['", '["')):
+        raise InvalidData(where, f"{column!r} is a list written as a text; give the file as .jsonl or .parquet")
+    if not isinstance(value, list):
+        return [text_of(where, record, column)]
+    named = {f"{column}[{place}]": text for place, text in enumerate(value)}
+    return [
+        document_text(where, text, "text") if isinstance(text, dict) else text_of(where, named, place)
+        for place, text in named.items()
+    ]
 
 
-def _rating(where: str, record: Mapping[str, object]) -> tuple[str, object]:
-    given = [(column, record[column]) for column in _RATINGS if record.get(column) not in (None, "")]
+def _rating(where: str, record: Mapping[str, object], form: Form) -> tuple[str, float]:
+    given = [(kind, record[name]) for kind, name in form.ratings if record[name] not in (None, "")]
     if len(given) != 1:
         raise InvalidData(where, f"{len(given)} of 'label', 'stars' and 'thumbs' are given; give exactly one")
-    return given[0]
+    (kind, value) = given[0]
+    return kind, _to_label(where, kind, value)
 
 
 def _to_label(where: str, column: str, value: object) -> float:
@@ -183,6 +228,7 @@ def _to_label(where: str, column: str, value: object) -> float:
         raise InvalidData(where, f"thumbs {value!r} is neither 'up' nor 'down'; write one of them")
     number = _number(value)
     if column == "label":
+        number = _BOOLEANS.get(str(value).lower(), number)
         if 0 <= number <= 1:
             return number
         raise InvalidData(where, f"label {value!r} is not a number from 0 to 1; scale it")

@@ -3,7 +3,8 @@
 import math
 from pathlib import Path
 
-from crossrank.data.files import numbered_lines, written_beside
+from crossrank.data.files import written_beside
+from crossrank.data.text import numbered_lines
 from crossrank.errors import InvalidData
 
 Ranking = dict[str, list[str]]

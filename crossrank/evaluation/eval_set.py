@@ -15,6 +15,7 @@ from crossrank.data.eval_set import Candidates, JudgedSet, is_judged_set, read_j
 from crossrank.data.examples import Example, grouped, read_examples
 from crossrank.data.files import write_json
 from crossrank.data.qrels import MEASURED
+from crossrank.data.readers import name_of
 from crossrank.errors import UsageError
 from crossrank.evaluation.first_stage import first_stage_candidates
 from crossrank.models.bi_encoder import BiEncoder
@@ -97,7 +98,7 @@ def read_eval_set(
     if path.is_file():
         if split is not None:
             raise UsageError(f"{path} is a file of rows, which has no splits; leave the split {split!r} out")
-        return eval_set_of(path.stem, grouped(read_examples(path)), max_queries=max_queries, seed=seed)
+        return eval_set_of(name_of(path), grouped(read_examples(path)), max_queries=max_queries, seed=seed)
     if not is_judged_set(path):
         raise UsageError(
             f"{path}: not an evaluation set; give it queries.jsonl, corpus.jsonl and qrels.tsv (BEIR layout)"

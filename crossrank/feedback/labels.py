@@ -23,6 +23,7 @@ from pathlib import Path
 from crossrank.data.eval_set import read_corpus, read_queries
 from crossrank.data.examples import rating_to_label
 from crossrank.data.files import written_beside
+from crossrank.data.readers import find_table
 from crossrank.errors import InvalidData, UsageError
 from crossrank.feedback.reader import Shown, StoreReader, open_reader
 
@@ -146,9 +147,9 @@ def export_feedback(
 
 def _read_texts(corpus: Path, texts: _Texts) -> None:
     if corpus.is_dir():
-        texts.corpus = read_corpus(corpus / "corpus.jsonl")
-        if (corpus / "queries.jsonl").is_file():
-            texts.queries = read_queries(corpus / "queries.jsonl")
+        texts.corpus = read_corpus(corpus)
+        if find_table(corpus, "queries"):
+            texts.queries = read_queries(corpus)
     else:
         texts.corpus = read_corpus(corpus)
 

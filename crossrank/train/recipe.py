@@ -65,9 +65,7 @@ class Negatives(Table):
 class Source(Table):
     """Some of the judgements. Exactly one of `path` and `dataset` is given."""
 
-    path: Path | None = Field(
-        None, description="an evaluation set (directory), or rows, n-tuples or lists (.jsonl, .csv, .parquet)"
-    )
+    path: Path | None = Field(None, description="an evaluation set (directory), or a file of rows, n-tuples or lists")
     dataset: str | None = Field(None, description="Hugging Face dataset: an id, or a directory of save_to_disk")
     name: str | None = Field(None, description="configuration of the dataset")
     revision: str | None = Field(None, description="of the dataset")

@@ -64,7 +64,7 @@ def read_judged_source(source: Source, seed: int) -> JudgedSet:
     """
     if source.path is None:
         raise ValueError("a source without a path is not an evaluation set")
-    documents = read_corpus(source.corpus / "corpus.jsonl") if source.corpus else None
+    documents = read_corpus(source.corpus) if source.corpus else None
     judged = read_judged_set(source.path, documents, split=source.split, otherwise=LEARNT)
     queries = [query_id for query_id in judged.queries if judged.positives(query_id)]
     if source.max_queries and source.max_queries < len(queries):
@@ -72,7 +72,7 @@ def read_judged_source(source: Source, seed: int) -> JudgedSet:
     corpus = dict(judged.corpus)
     for path in source.corpora:
         # Ids are a set's own: documents of another one could bear the same.
-        corpus |= {f"{path}/{doc_id}": text for doc_id, text in read_corpus(path / "corpus.jsonl").items()}
+        corpus |= {f"{path}/{doc_id}": text for doc_id, text in read_corpus(path).items()}
     return JudgedSet({query_id: judged.queries[query_id] for query_id in queries}, corpus, judged.qrels)
 
 

@@ -57,7 +57,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     paths = {name: tmp_path / f"{name}.jsonl" for name in ("binary", "bad", "good")}
-    paths["binary"].write_bytes(b"\xff\xfe\x00")
+    paths["binary"].write_bytes(b"\xff\x00")
     paths["bad"].write_text('{"text": "a"}\n[1]\n')
     paths["good"].write_text('{"text": "a"}\n')
     monkeypatch.setattr(sys, "argv", ["crossrank", *(argument.format(tmp=tmp_path, **paths) for argument in arguments)])

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from crossrank.bench.options import PASSAGES
 from crossrank.data.bm25 import BM25
 from crossrank.data.eval_set import is_judged_set, read_judged_set
-from crossrank.data.files import json_records
+from crossrank.data.readers import format_of, read_records
 from crossrank.data.standard_library import standard_library_functions
 from crossrank.errors import UsageError
 from crossrank.inference.hub import DEFAULT_RANKER
@@ -59,7 +59,7 @@ def workload_requests(name: str, count: int, documents: int, seed: int) -> list[
         return _fixed_requests(count, documents, seed, int(fixed["tokens"]))
     if is_judged_set(path):
         requests = list(_eval_set_requests(path, documents))
-    elif path.suffix == ".jsonl" and path.is_file():
+    elif format_of(path) and path.is_file():
         requests = [RerankRequest(request.query, request.documents[:documents]) for request in _file_requests(path)]
     else:
         raise UsageError(
@@ -137,7 +137,7 @@ def _passage(functions: _Functions, place: int, pieces: int) -> str:
 
 
 def _file_requests(path: Path) -> Iterator[RerankRequest]:
-    for where, record in json_records(path):
+    for where, record in read_records(path):
         query, documents = record.get("query"), record.get("documents")
         if not (isinstance(query, str) and query.strip()):
             raise UsageError(f"{where}: 'query' is missing or blank; give its text")
