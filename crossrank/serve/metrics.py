@@ -1,7 +1,7 @@
 """Prometheus metrics of the server."""
 
 from collections.abc import Iterator
-from typing import get_args
+from typing import Literal, TypeAlias, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -12,6 +12,10 @@ from crossrank.feedback.schema import FeedbackKind
 from crossrank.feedback.store import FeedbackStore
 from crossrank.serve.registry import ModelRegistry
 from crossrank.serve.settings import address_of
+
+# Why a request was refused before its texts were read: it did not arrive in time, too much was in flight, its bytes are
+# no message of ours, or it would have waited too long.
+Refusal: TypeAlias = Literal["receiving", "budget", "message", "queue"]
 
 # Seconds: from a few pairs to a call that has its whole deadline.
 _BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -43,6 +47,20 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self._registry,
         )
+
+        self._refused = Counter(
+            "crossrank_refused",
+            "Calls, and queries of streams, that were refused: not received in time; over the budget of what is in "
+            "flight; not a message; or the queue is too long.",
+            ("reason",),
+            registry=self._registry,
+        )
+        for reason in get_args(Refusal):
+            self._refused.labels(reason)
+
+    def refused(self, reason: Refusal) -> None:
+        """A call, or a query of a stream, was refused."""
+        self._refused.labels(reason).inc()
 
     def count(self, method: str, status: str, seconds: float) -> None:
         """A call, or a query of a stream, has ended."""

@@ -138,7 +138,7 @@ def _count(field: str, number: int, settings: ServerSettings) -> None:
     if number == 0:
         raise InvalidRequest(f"{field}: must not be empty")
     if number > settings.max_documents:
-        raise InvalidRequest(f"{field}: {number} are more than the {settings.max_documents} of one call")
+        raise InvalidRequest(f"{field}: more than the {settings.max_documents} of one call")
 
 
 def _text(field: str, text: str, settings: ServerSettings) -> int:

@@ -1,91 +1,200 @@
-"""RPCs of the server: each is counted and logged, and its error becomes a gRPC status."""
+"""RPCs of the server: each is received, counted and logged, and its error becomes a gRPC status."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from dataclasses import dataclass
+from traceback import clear_frames
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import structlog
+from google.protobuf.message import Message
 from grpc.aio import ServicerContext
 
-from crossrank.errors import Cancelled, CrossrankError, Overloaded
-from crossrank.serve.metrics import Metrics
+from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Overloaded
+from crossrank.serve.budget import Budget
+from crossrank.serve.memory import MemoryReturn
+from crossrank.serve.messages import parse_message
+from crossrank.serve.metrics import Metrics, Refusal
+from crossrank.serve.receiving import Receiver
 from crossrank.serve.requests import ensure_request_id
+from crossrank.serve.settings import ServerSettings
 
 PUSHBACK = "grpc-retry-pushback-ms"
+# Seconds that a call may travel: by so much is the caller's deadline earlier than the server's.
+_TRAVEL = 0.05
 
 _log = structlog.get_logger()
-_Request = TypeVar("_Request")
-_Response = TypeVar("_Response")
+Handlers: TypeAlias = "dict[str, grpc.RpcMethodHandler[Any, Any]]"
+
+_Request = TypeVar("_Request", bound=Message)
+_Response = TypeVar("_Response", bound=Message)
+
+
+@dataclass(slots=True)
+class RpcCall:
+    """One call, or one query of a stream.
+
+    Attributes:
+        identifier: its request id.
+        pairs: number of its pairs, for the log.
+        time_remaining: gives the seconds until its deadline; None where it has none.
+    """
+
+    time_remaining: Callable[[], float | None]
+    identifier: str = ""
+    pairs: int = 0
+
+    def identify(self, given: str, pairs: int) -> None:
+        """Takes the caller's request id, or a new one where it gave none.
+
+        Raises:
+            InvalidRequest: as `ensure_request_id` raises it.
+        """
+        self.identifier, self.pairs = given[:32], pairs
+        self.identifier = ensure_request_id(given)
 
 
 class RpcRunner:
-    """Runs the handlers of all servicers of a server.
+    """Runs the handlers of all servicers of a server; for one event loop.
 
     Args:
+        settings: limits of messages and of what is in flight.
         metrics: counts the calls.
+
+    Attributes:
+        metrics: the same.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, settings: ServerSettings, metrics: Metrics) -> None:
+        self._settings = settings
+        self.metrics = metrics
+        self._receiver = Receiver(settings.max_requests_in_flight)
+        self._memory = MemoryReturn()
+        self._budget = Budget(settings.max_requests_in_flight, settings.max_bytes_in_flight)
 
-    async def run_unary(
+    def unary(
         self,
         method: str,
-        given_id: str,
-        pairs: int,
-        context: ServicerContext[_Request, _Response],
-        handler: Callable[[str], Awaitable[_Response]],
-    ) -> _Response:
-        """Runs the handler of a unary call as `observe` does; an error ends the call with its status."""
-        try:
-            return await self.observe(method, given_id, pairs, handler)
-        except CrossrankError as error:
-            if isinstance(error, Overloaded) and error.retry_after is not None:
-                context.set_trailing_metadata(((PUSHBACK, str(max(1, round(error.retry_after * 1000)))),))
-            await context.abort(grpc.StatusCode[error.status], str(error))
-
-    async def observe(
-        self, method: str, given_id: str, pairs: int, handler: Callable[[str], Awaitable[_Response]]
-    ) -> _Response:
-        """Runs `handler`, counts the call and logs one line without texts.
+        kind: type[_Request],
+        handler: Callable[[_Request, RpcCall], Awaitable[_Response]],
+    ) -> "grpc.RpcMethodHandler[bytes, _Response]":
+        """Makes the gRPC handler of a unary method; an error ends the call with its status.
 
         Args:
             method: name of the RPC.
-            given_id: the caller's request id; an empty one is replaced by a new one.
-            pairs: number of the request's pairs, for the log.
-            handler: gets the request id.
+            kind: class of the request.
+            handler: gets the request and the call, which it identifies.
+        """
+
+        async def run(_: object, context: ServicerContext[bytes, _Response]) -> _Response:
+            try:
+                with self.observe(method, context.time_remaining) as call:
+                    return await self._answer(context, kind, handler, call)
+            except CrossrankError as error:
+                if isinstance(error, Overloaded) and error.retry_after is not None:
+                    context.set_trailing_metadata(((PUSHBACK, str(max(1, round(error.retry_after * 1000)))),))
+                await context.abort(grpc.StatusCode[error.status], str(error))
+
+        # To gRPC it is a stream of requests: else it would wait for the one of a unary call without any limit.
+        made: Any = grpc.stream_unary_rpc_method_handler(run, response_serializer=_serialized)
+        return made  # type: ignore[no-any-return]
+
+    async def _answer(
+        self,
+        context: ServicerContext[bytes, _Response],
+        kind: type[_Request],
+        handler: Callable[[_Request, RpcCall], Awaitable[_Response]],
+        call: RpcCall,
+    ) -> _Response:
+        with self.refusals("receiving"):
+            data = await self._receiver.read(context)
+        with self.accepted(len(data)):
+            request = self.parse(kind, data)
+            del data
+            with self.refusals("queue", Overloaded):
+                return await handler(request, call)
+
+    def parse(self, kind: type[_Request], data: bytes) -> _Request:
+        """Parses a message, as `parse_message` does; what it refuses is counted."""
+        with self.refusals("message"):
+            return parse_message(kind, data, self._settings.max_documents)
+
+    async def waited(self, size: int) -> AsyncExitStack:
+        """Waits for room in the budget for a query of a stream; closing what it returns gives it back."""
+        async with AsyncExitStack() as room:
+            await room.enter_async_context(self._budget.wait(size))
+            room.callback(self._memory.freed, size)
+            return room.pop_all()
+
+    @contextmanager
+    def accepted(self, size: int) -> Iterator[None]:
+        """Holds room in the budget within the block, for a unary request of that many bytes.
+
+        Raises:
+            Overloaded: there is none.
+        """
+        with ExitStack() as room:
+            with self.refusals("budget"):
+                room.enter_context(self._budget.take(size))
+            room.callback(self._memory.freed, size)
+            yield
+
+    @contextmanager
+    def observe(self, method: str, time_remaining: Callable[[], float | None]) -> Iterator[RpcCall]:
+        """Counts what runs within the block as a call, and logs one line without texts.
+
+        Args:
+            method: name of the RPC.
+            time_remaining: gives the seconds until the deadline; None where there is none.
 
         Raises:
             CrossrankError: safe to send to the caller; a fault of the server gets a message without details.
         """
         started = time.monotonic()
-        identifier = given_id[:32]
+        call = RpcCall(time_remaining)
         status = CrossrankError.status
         try:
-            identifier = ensure_request_id(given_id)
-            response = await handler(identifier)
+            yield call
             status = "OK"
-            return response
-        except asyncio.CancelledError:
-            status = Cancelled.status
+        except asyncio.CancelledError as error:
+            clear_frames(error.__traceback__)
+            # gRPC cancels at the deadline as well.
+            left = time_remaining()
+            status = Cancelled.status if left is None or left > _TRAVEL else DeadlineExceeded.status
             raise
         except Exception as error:
+            # Its frames hold the request, until the garbage collector comes by.
+            clear_frames(error.__traceback__)
             # INTERNAL is a fault of the server: its message may hold paths.
             if isinstance(error, CrossrankError) and error.status != CrossrankError.status:
                 status = error.status
                 raise
-            _log.error("fault", request_id=identifier, exc_info=error)
-            raise CrossrankError(f"internal error; request id {identifier}") from None
+            _log.error("fault", request_id=call.identifier, exc_info=error)
+            raise CrossrankError(f"internal error; request id {call.identifier}") from None
         finally:
             seconds = time.monotonic() - started
-            self._metrics.count(method, status, seconds)
+            self.metrics.count(method, status, seconds)
             _log.info(
                 "call",
                 method=method,
-                request_id=identifier,
-                pairs=pairs,
+                request_id=call.identifier,
+                pairs=call.pairs,
                 status=status,
                 ms=round(seconds * 1000, 1),
             )
+
+    @contextmanager
+    def refusals(self, reason: Refusal, kind: type[CrossrankError] = CrossrankError) -> Iterator[None]:
+        """Counts what fails within the block with an error of that kind as refused for that reason."""
+        try:
+            yield
+        except kind:
+            self.metrics.refused(reason)
+            raise
+
+
+def _serialized(response: Message) -> bytes:
+    return response.SerializeToString()

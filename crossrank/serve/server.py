@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 
+import grpc
 import structlog
 from grpc.aio import server as grpc_server
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -15,14 +16,18 @@ from crossrank.feedback.store import FeedbackStore
 from crossrank.serve.feedback_service import FeedbackServicer
 from crossrank.serve.metrics import Metrics
 from crossrank.serve.rank_service import RankServicer
+from crossrank.serve.ranking import Ranking
 from crossrank.serve.registry import ModelRegistry
 from crossrank.serve.rpc import RpcRunner
 from crossrank.serve.settings import ServerSettings, address_of
-from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
+from crossrank.v1 import ranker_pb2
 
 _RANK, _FEEDBACK = (
     ranker_pb2.DESCRIPTOR.services_by_name[name].full_name for name in ("RankService", "FeedbackService")
 )
+
+# Calls beside those that are read or in flight: streams, health and reflection.
+_OTHER_RPCS = 300
 
 _log = structlog.get_logger()
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -46,8 +51,8 @@ class RankServer:
             FeedbackStore(settings.feedback, keep_texts=settings.feedback_texts) if settings.feedback else None
         )
         self._metrics = Metrics(self._models, self._feedback)
-        rpc = RpcRunner(self._metrics)
-        self._servicer = RankServicer(self._models, settings, rpc, self._feedback)
+        rpc = RpcRunner(settings, self._metrics)
+        self._servicer = RankServicer(Ranking(self._models, settings, self._feedback), rpc)
         self._services = [_RANK]
         self._health = health_aio.HealthServicer()
         self._server = grpc_server(
@@ -56,13 +61,16 @@ class RankServer:
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
-            )
+            ),
+            # Above what our own budgets refuse with a reason, health and reflection get through.
+            maximum_concurrent_rpcs=2 * settings.max_requests_in_flight + _OTHER_RPCS,
         )
-        ranker_pb2_grpc.add_RankServiceServicer_to_server(self._servicer, self._server)
+        handlers = [grpc.method_handlers_generic_handler(_RANK, self._servicer.handlers())]
         if self._feedback is not None:
             servicer = FeedbackServicer(self._feedback, settings, rpc)
-            ranker_pb2_grpc.add_FeedbackServiceServicer_to_server(servicer, self._server)
+            handlers.append(grpc.method_handlers_generic_handler(_FEEDBACK, servicer.handlers()))
             self._services.append(_FEEDBACK)
+        self._server.add_generic_rpc_handlers(handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
         reflection.enable_server_reflection((*self._services, health, reflection.SERVICE_NAME), self._server)

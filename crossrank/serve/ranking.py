@@ -1,0 +1,57 @@
+"""Ranking: what a server does with a request of the contract, however it came."""
+
+from crossrank.feedback.store import FeedbackStore
+from crossrank.serve.registry import ModelRegistry
+from crossrank.serve.requests import parse_rank, parse_score
+from crossrank.serve.responses import rank_response, score_response
+from crossrank.serve.settings import ServerSettings
+from crossrank.v1 import ranker_pb2
+
+
+class Ranking:
+    """Ranks and scores.
+
+    Args:
+        models: the rankers; may still be empty.
+        settings: limits and the default deadline.
+        feedback: keeps what was shown; None where nothing is kept.
+    """
+
+    def __init__(self, models: ModelRegistry, settings: ServerSettings, feedback: FeedbackStore | None) -> None:
+        self.models = models
+        self.settings = settings
+        self._feedback = feedback
+
+    async def rank(
+        self, request: ranker_pb2.RankRequest, identifier: str, seconds: float | None
+    ) -> ranker_pb2.RankResponse:
+        """Orders documents, best first.
+
+        Args:
+            request: as it came.
+            identifier: its request id.
+            seconds: until its deadline; None for the server's default.
+
+        Raises:
+            InvalidRequest, UnknownModel, Unavailable: as parsing and the registry raise them.
+            Overloaded, DeadlineExceeded: as `Engine.score` raises them.
+        """
+        scoring = parse_rank(request, self.settings)
+        name, engine = self.models.get(scoring.model)
+        scores = await engine.score(scoring, self._seconds(seconds))
+        response = rank_response(request, identifier, name, engine.scorer.version, scores)
+        if self._feedback is not None:
+            self._feedback.show(request, response)
+        return response
+
+    async def score(
+        self, request: ranker_pb2.ScoreRequest, identifier: str, seconds: float | None
+    ) -> ranker_pb2.ScoreResponse:
+        """Scores pairs in their order; arguments and errors as of `rank`."""
+        scoring = parse_score(request, self.settings)
+        name, engine = self.models.get(scoring.model)
+        scores = await engine.score(scoring, self._seconds(seconds))
+        return score_response(identifier, name, engine.scorer.version, scores)
+
+    def _seconds(self, given: float | None) -> float:
+        return self.settings.default_deadline if given is None else given

@@ -1,0 +1,87 @@
+"""Receiving: reads the requests of unary calls, a few at once, each within a time.
+
+gRPC holds what has arrived of a request that somebody reads, up to the largest message; of one that nobody reads it
+takes no more than 64 KiB from the network.
+"""
+
+import asyncio
+from typing import Any
+
+from grpc.aio import ServicerContext
+
+from crossrank.errors import DeadlineExceeded, InvalidRequest, Overloaded
+
+# Requests that are read at once. Most have arrived with their call and take no time.
+_AT_ONCE = 4
+# Seconds that a request may take to arrive while others wait, and while none does.
+_BRISK, _LONGEST = 0.5, 10.0
+
+
+class Receiver:
+    """Reads one message of a call; for one event loop.
+
+    Args:
+        max_waiting: largest number of calls that wait for others to be read.
+    """
+
+    def __init__(self, max_waiting: int) -> None:
+        self._max_waiting = max_waiting
+        self._free = _AT_ONCE
+        self._reading: dict[asyncio.Timeout, float] = {}
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def read(self, context: ServicerContext[bytes, Any]) -> bytes:
+        """Reads the request of a call.
+
+        Raises:
+            InvalidRequest: the caller ended the call without one.
+            DeadlineExceeded: it did not arrive in time.
+            Overloaded: too many calls wait for others to be read.
+        """
+        await self._turn()
+        started = asyncio.get_running_loop().time()
+        limit = asyncio.timeout(_BRISK if self._waiting else _LONGEST)
+        try:
+            async with limit:
+                self._reading[limit] = started
+                # The iterator of messages would keep the last one.
+                message = await context.read()
+        except TimeoutError:
+            raise DeadlineExceeded("the request did not arrive in time; send it faster, or less") from None
+        finally:
+            self._reading.pop(limit, None)
+            self._release()
+        if not isinstance(message, bytes):
+            raise InvalidRequest("request: is missing; send one message")
+        return message
+
+    async def _turn(self) -> None:
+        """Waits until fewer are read. The newest goes first: requests that never arrive would hold up all others."""
+        if self._free:
+            self._free -= 1
+            return
+        if len(self._waiting) >= self._max_waiting:
+            raise Overloaded("too many requests are on their way; try again in 1 s", retry_after=1.0)
+        for limit, started in self._reading.items():
+            limit.reschedule(min(limit.when() or 0.0, started + _BRISK))
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(_LONGEST):
+                await turn
+        except BaseException as error:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+            elif turn.done() and not turn.cancelled():
+                self._release()
+            if isinstance(error, TimeoutError):
+                raise DeadlineExceeded(f"the request was not read within {_LONGEST:.1f} s") from None
+            raise
+
+    def _release(self) -> None:
+        while self._waiting:
+            turn = self._waiting.pop()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
