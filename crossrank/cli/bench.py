@@ -8,7 +8,7 @@ import typer
 
 from crossrank.bench.options import CapacityOptions, LoadOptions, QualityOptions
 from crossrank.cli.options import options_of, parse
-from crossrank.cli.output import needs, print_json, print_table
+from crossrank.cli.output import needs, print_json, print_line, print_table
 from crossrank.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def report(
     if as_json:
         print_json({"report": str(page), "pictures": list(map(str, pictures))})
     else:
-        print(page)
+        print_line(str(page))
 
 
 @app.command("compare")
@@ -108,8 +108,8 @@ def compare(
     table = comparison.table()
     print_table(table.title, table.columns, table.rows)
     for note in comparison.notes:
-        print(f"{note.text}.")
-    print(comparison.conclusion())
+        print_line(f"{note.text}.")
+    print_line(comparison.conclusion())
 
 
 def deliver(measure: "Callable[[], Section]", out: Path | None, as_json: bool) -> None:
@@ -125,7 +125,7 @@ def deliver(measure: "Callable[[], Section]", out: Path | None, as_json: bool) -
             print_table(table.title, table.columns, table.rows)
         for sentence in (*section.result.warnings(), section.sentence):
             if sentence:
-                print(sentence)
+                print_line(sentence)
     if out is not None:
         from crossrank.bench.report import write_result
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from crossrank.cli.options import options_of, parse
-from crossrank.cli.output import needs, print_json, print_table, ranker_or_default
+from crossrank.cli.output import needs, print_json, print_line, print_table, ranker_or_default
 from crossrank.cli.progress import progress_bars, steps_of
 from crossrank.export.options import ExportOptions
 from crossrank.inference.manifest import Agreement
@@ -137,7 +137,7 @@ def show_trials(title: str, trials: "Sequence[Trial]") -> None:
     print_table(f"{title}, compared with PyTorch in fp32", columns, rows)
     for trial in trials:
         if trial.failure:
-            print(f"{trial.graph.name}, {len(trial.graph.kept_in_fp32)} matrices in fp32: {trial.failure}")
+            print_line(f"{trial.graph.name}, {len(trial.graph.kept_in_fp32)} matrices in fp32: {trial.failure}")
 
 
 AGREEMENT_COLUMNS = ("set", "queries", "Δ nDCG@10 vs PyTorch", "tau", "top-1", "top-10", "max error")

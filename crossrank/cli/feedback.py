@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crossrank.cli.output import print_json, print_table
+from crossrank.cli.output import print_json, print_line, print_table
 from crossrank.errors import UsageError
 
 if TYPE_CHECKING:
@@ -83,4 +83,4 @@ def _show(report: "FeedbackReport", out: Path, *, used: bool, eta: float) -> Non
             ],
         )
         how = f"were weighed by rank^{eta:g}" if used and eta else "were used as they are" if used else "were not used"
-        print(f"Users click more on what ranks higher, whatever it is: clicks {how}.")
+        print_line(f"Users click more on what ranks higher, whatever it is: clicks {how}.")

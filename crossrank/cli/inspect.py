@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from crossrank.cli.export import AGREEMENT_COLUMNS, agreement_cells
-from crossrank.cli.output import print_json, print_table, ranker_or_default
+from crossrank.cli.output import print_json, print_line, print_table, ranker_or_default
 from crossrank.cli.progress import progress_bars
 from crossrank.errors import InvalidRanker, UsageError
 from crossrank.progress import Progress
@@ -135,4 +135,4 @@ def _show(page: dict[str, Any], ranker: Any) -> None:
     )
     for file, here in page["here"].items():
         if here["golden"] != "as exported":
-            print(f"{file}: {here['golden']}")
+            print_line(f"{file}: {here['golden']}")

@@ -25,6 +25,7 @@ def _terminal() -> logging.Handler:
     handler = RichHandler(
         console=console, show_level=False, show_path=False, highlighter=NullHighlighter(), log_time_format=_TIME
     )
+    handler.setFormatter(_Printable())
     # Bars show how far work is; see `crossrank.cli.progress`.
     handler.addFilter(lambda record: not getattr(record, "again", False))
     return handler
@@ -33,5 +34,14 @@ def _terminal() -> logging.Handler:
 def _lines() -> logging.Handler:
     # Rich would fold what is longer than a line.
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt=_TIME))
+    handler.setFormatter(_Printable("%(asctime)s %(message)s", datefmt=_TIME))
     return handler
+
+
+class _Printable(logging.Formatter):
+    """Lines that do not steer the terminal, whatever texts and names of files they quote."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        from crossrank.cli.output import printable
+
+        return printable(super().format(record))

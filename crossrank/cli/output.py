@@ -2,8 +2,8 @@
 
 import json
 import logging
+import re
 import sys
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +17,9 @@ from crossrank.errors import UsageError
 
 # A file or a pipe has no width; rich would take 80 columns and fold the tables.
 _WIDTH_OF_FILES = 120
+# Controls of C0 but the line feed, DEL and C1, which steer a terminal; marks that turn what follows around, so that it
+# reads as something else; halves of surrogate pairs, which names of files can have.
+_STEERING = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 # Progress and notes go to standard error, so that standard output holds the result and nothing else.
 console = Console(stderr=True, emoji=False)
@@ -30,20 +33,18 @@ def print_json(value: Any) -> None:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         text = json.dumps(value, indent=2)
-    sys.stdout.write(text + "\n")
+    # All that is left of these is in strings, where JSON has an escape for them.
+    sys.stdout.write(_STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+
+
+def print_line(text: str) -> None:
+    """Prints a line for people."""
+    sys.stdout.write(printable(text) + "\n")
 
 
 def printable(text: str) -> str:
-    """The text with its control characters escaped: a document must not steer the terminal.
-
-    Line feeds stay.
-    """
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character) == "Cc" and character != "\n"
-        else character
-        for character in text
-    )
+    """The text with what steers a terminal escaped: neither a document nor a file's name may. Line feeds stay."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def ranker_or_default(ranker: str | None) -> Path:

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
-from crossrank.cli.output import console
+from crossrank.cli.output import console, printable
 from crossrank.progress import Progress, duration
 
 _log = logging.getLogger(__name__)
@@ -58,10 +59,10 @@ class _Bars(logging.Handler):
         while work:
             left = work.seconds_left
             table.add_row(
-                work.what,
+                Text(printable(work.what)),
                 ProgressBar(work.total, work.done, width=30, pulse=not work.total),
                 f"{work.done:,}/{work.total:,}" if work.total else "",
-                work.note,
+                Text(printable(work.note)),
                 f"{duration(work.seconds)} so far" if left is None else f"{duration(left)} left",
             )
             work = work.inner

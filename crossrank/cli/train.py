@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crossrank.cli.output import needs, print_json, print_table, ranker_or_default
+from crossrank.cli.output import needs, print_json, print_line, print_table, ranker_or_default
 from crossrank.cli.progress import progress_bars
 from crossrank.errors import CrossrankError, UsageError
 from crossrank.progress import Progress
@@ -105,7 +105,7 @@ def prepare_packed(recipe: "Recipe", path: Path, share: float) -> None:
 
     with progress_bars():
         write_inputs(prepare_inputs(recipe, share), path)
-    typer.echo(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+    print_line(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
 class NotBetter(CrossrankError):
@@ -176,7 +176,7 @@ def show_training(report: "TrainingReport") -> None:
     )
     for measured in report.all_measured:
         show_evaluation(measured.comparison, measured.eval_set.name)
-    print(f"Verdict: {report.verdict.sentence}." if report.verdict else "No verdict: nothing could be held out.")
+    print_line(f"Verdict: {report.verdict.sentence}." if report.verdict else "No verdict: nothing could be held out.")
 
 
 def show_keys(keys: "Sequence[tuple[str, str, str]]", as_json: bool) -> None:
@@ -199,4 +199,4 @@ def show_evaluation(evaluation: "SystemComparison", name: str = "") -> None:
 def show_verdicts(verdicts: "Sequence[str]") -> None:
     """Prints what the intervals say, a sentence for each comparison."""
     for verdict in verdicts:
-        print(verdict)
+        print_line(verdict)

@@ -74,7 +74,7 @@ def _of_file(path: Path) -> Iterator[Document]:
         # A list is one of documents; any other JSON is a text.
         form = form if read_text(path, MAX_BYTES).lstrip().startswith("[") else None
     if form is None:
-        yield Document(str(path), read_text(path, MAX_BYTES))
+        yield Document(_name(path), read_text(path, MAX_BYTES))
     else:
         yield from _of_records(read_records(path))
 
@@ -102,7 +102,7 @@ def _of_directory(directory: Path) -> Iterator[Document]:
                 yield from _of_records(read_records(path))
             else:
                 try:
-                    yield Document(str(path), read_text(path, MAX_BYTES))
+                    yield Document(_name(path), read_text(path, MAX_BYTES))
                 except InvalidData:
                     passed["empty, too large or not text"] += 1
     for what, count in passed.items():
@@ -129,6 +129,11 @@ def _of_standard_input() -> Iterator[Document]:
         yield from _of_records(json_lines(lines))
     else:
         yield from (Document(where, line.strip()) for where, line in lines)
+
+
+def _name(path: Path) -> str:
+    """A file's name; what is not UTF-8 in it is escaped, as no id can hold it."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _raise(error: OSError) -> None:

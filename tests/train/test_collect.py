@@ -138,6 +138,6 @@ def test_a_source_that_is_stored_is_not_read_again(judged: Path, tmp_path: Path,
 
 def test_a_file_of_the_wrong_kind(tmp_path: Path, examples: Examples) -> None:
     path = tmp_path / "rows.csv"
-    path.write_text("query;document;label\nq;a;1\n")
-    with pytest.raises(InvalidData, match="only one column found"):
+    path.write_text("query|document|label\nq|a|1\n")
+    with pytest.raises(InvalidData, match=r"the columns are 'query\|document\|label'"):
         examples(recipe(path))
