@@ -2,6 +2,7 @@
 
 import string
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,14 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
+    CamembertConfig,
+    Data2VecTextConfig,
     DebertaV2Config,
+    LongformerConfig,
     ModernBertConfig,
+    MPNetConfig,
     PreTrainedTokenizerFast,
+    Qwen2Config,
     RobertaConfig,
     XLMRobertaConfig,
 )
@@ -36,7 +42,7 @@ _SIZES = {
 
 
 def tiny_cross_encoder(kind: str, directory: Path) -> Path:
-    """Writes a cross-encoder of a kind: bert, roberta, xlm-roberta, deberta-v2 or modernbert."""
+    """Writes a cross-encoder of a kind: of bert, deberta-v2, modernbert, qwen2, and roberta with its relatives."""
     tokenizer, config = _MADE[kind]()
     torch.manual_seed(0)
     model: Any = AutoModelForSequenceClassification.from_config(config)
@@ -92,6 +98,15 @@ def _roberta(config: Callable[..., Any]) -> tuple[Any, Any]:
     return fast, config(vocab_size=tokenizer.get_vocab_size(), pad_token_id=1, bos_token_id=0, eos_token_id=2, **sizes)
 
 
+def _qwen2() -> tuple[Any, Any]:
+    """A decoder, whose head reads the last token that is not the padding: here id 4."""
+    tokenizer = _characters(["<unk>", "<s>", "</s>", "<mask>", "<pad>"])
+    tokenizer.post_processor = _template(tokenizer, "<s> $A </s> $B </s>", ("<s>", "</s>"))
+    fast = _fast(tokenizer, "<s>", "</s>", "<pad>", "<unk>", ["input_ids", "attention_mask"])
+    sizes = {**_SIZES, "num_key_value_heads": 2}
+    return fast, Qwen2Config(vocab_size=tokenizer.get_vocab_size(), pad_token_id=fast.pad_token_id, **sizes)
+
+
 def _characters(specials: list[str]) -> Tokenizer:
     """A unigram tokenizer of words and letters, as SentencePiece's are."""
     pieces = [*specials, "▁", *_LETTERS, *(f"▁{word}" for word in dict.fromkeys(_WORDS))]
@@ -129,6 +144,11 @@ _MADE: dict[str, Callable[[], tuple[Any, Any]]] = {
     "bert": _bert,
     "deberta-v2": _deberta,
     "modernbert": _modernbert,
+    "camembert": lambda: _roberta(CamembertConfig),
+    "data2vec-text": lambda: _roberta(Data2VecTextConfig),
+    "longformer": lambda: _roberta(partial(LongformerConfig, attention_window=8)),
+    "mpnet": lambda: _roberta(MPNetConfig),
+    "qwen2": _qwen2,
     "roberta": lambda: _roberta(RobertaConfig),
     "xlm-roberta": lambda: _roberta(XLMRobertaConfig),
 }

@@ -18,9 +18,12 @@ def golden_pairs(tokenizer: PairTokenizer) -> list[GoldenPair]:
     """
     functions = standard_library_functions()
     question, answer = functions[0]
+    short = ("add two numbers", "def add(a, b): return a + b")
     fitting, longer = _fitting_and_longer(tokenizer, functions)
     return [
-        GoldenPair(kind="short", query="add two numbers", document="def add(a, b): return a + b"),
+        GoldenPair(kind="short", query=short[0], document=short[1]),
+        # A GPU runs it together with the one before, and pads it.
+        GoldenPair(kind="padded", query=short[0], document=_shortened(tokenizer, *short)),
         GoldenPair(kind="code", query=question, document=answer[:800]),
         GoldenPair(kind="long", query=_QUERY, document=fitting),
         GoldenPair(kind="truncated", query=_QUERY, document=longer),
@@ -43,6 +46,13 @@ def golden_tolerance(agreement: list[Agreement], *, exact: bool) -> dict[str, fl
     if exact:
         return {"any": max(1e-3, 10 * largest)}
     return {instruction_set(): max(1e-2, largest / 4), "any": max(2e-2, largest)}
+
+
+def _shortened(tokenizer: PairTokenizer, query: str, document: str) -> str:
+    """The longest beginning of a document whose pair has fewer tokens."""
+    parts = [document[:end] for end in range(len(document), -1, -1)]
+    lengths = [len(pair.ids) for pair in tokenizer.encode([(query, part) for part in parts])]
+    return next((part for part, length in zip(parts, lengths, strict=True) if length < lengths[0]), "")
 
 
 def _fitting_and_longer(tokenizer: PairTokenizer, functions: list[tuple[str, str]]) -> tuple[str, str]:

@@ -181,6 +181,7 @@ def _facts(source: Any, activation: Activation, origin: WeightsSource, directory
         source=origin,
         model_type=source.model.config.model_type,
         max_length=max_length,
+        padding_id=source.tokenizer.pad_token_id,
         activation=activation,
         machine=instruction_set(),
         tools={tool: version(tool) for tool in (*_TOOLS, *installed_wheels())},

@@ -127,6 +127,7 @@ class RankerFacts(_Strict):
     source: WeightsSource
     model_type: str
     max_length: int = Field(gt=0, description="longest pair in tokens, special tokens included")
+    padding_id: int = Field(ge=0, description="the token id that shorter pairs of a batch are filled up with")
     activation: Activation = Field(description="what turns a logit into the ranker's own score")
     machine: str = Field(description="the instruction set that speeds and golden scores were measured on")
     tools: dict[str, str] = Field(description="the versions that made it")

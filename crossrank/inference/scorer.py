@@ -78,7 +78,12 @@ class Scorer:
         self._calibration = calibration
         self.rejected_variants: list[str] = []
         self.tokenizer = PairTokenizer(directory, facts.max_length, document_cache)
-        self.session = OnnxSession(directory / variant.file, device=device, precise=needs_precise_products(variant))
+        self.session = OnnxSession(
+            directory / variant.file,
+            padding_id=facts.padding_id,
+            device=device,
+            precise=needs_precise_products(variant),
+        )
         if self.session.inputs != set(variant.inputs):
             raise InvalidRanker(
                 f"{variant.file} takes {', '.join(sorted(self.session.inputs))}, where the manifest says "

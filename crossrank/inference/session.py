@@ -48,6 +48,7 @@ class OnnxSession:
 
     Args:
         path: the graph.
+        padding_id: the token id that pairs are padded with; the head of a decoder looks for it.
         device: "cpu" or "cuda".
         precise: whether int8 products are computed without saturation where the CPU saturates, at some cost.
 
@@ -56,7 +57,7 @@ class OnnxSession:
         UsageError: the provider is not to be had here; asked for CUDA, the CPU is never taken silently.
     """
 
-    def __init__(self, path: Path, *, device: str = "cpu", precise: bool = False) -> None:
+    def __init__(self, path: Path, *, padding_id: int, device: str = "cpu", precise: bool = False) -> None:
         ort = require_onnxruntime()
         provider = PROVIDERS[device]
         if provider not in ort.get_available_providers():
@@ -87,6 +88,7 @@ class OnnxSession:
         self._output = session.get_outputs()[0].name
         self._session = session
         self._ort = ort
+        self._padding_id = padding_id
         self._device = device
         self._bind = device != "cpu"
 
@@ -106,6 +108,7 @@ class OnnxSession:
         length = max(len(pair.ids) for pair in pairs)
         shape = (len(pairs), length)
         feed = {name: np.zeros(shape, dtype=np.int64) for name in self.inputs}
+        feed["input_ids"].fill(self._padding_id)
         for row, pair in enumerate(pairs):
             feed["input_ids"][row, : len(pair.ids)] = pair.ids
             if "attention_mask" in feed:

@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from crossrank.errors import UsageError, first_line
 from crossrank.models.location import locate_model
+from crossrank.models.tokenizer import longest_input
 from crossrank.progress import Progress
 
 # 200 MB of vectors of 384 numbers; the longest-unused go first.
@@ -46,8 +47,9 @@ class BiEncoder:
             )
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             raise UsageError(f"{name} cannot be opened as a bi-encoder: {first_line(error)}") from None
-        if max_length:
-            self._model.max_seq_length = min(self._model.max_seq_length or max_length, max_length)
+        limits = [limit for limit in (self._model.max_seq_length, max_length, longest_input(self._model)) if limit]
+        if limits and self._model.transformers_model is not None:
+            self._model.max_seq_length = min(limits)
         self._known: LRUCache[bytes, NDArray[np.float32]] = LRUCache(_REMEMBERED)
 
     def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:

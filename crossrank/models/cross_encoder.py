@@ -14,6 +14,7 @@ from torch import nn
 from crossrank.errors import UsageError, first_line
 from crossrank.inference.manifest import Activation
 from crossrank.models.location import architecture_of, locate_model, read_config
+from crossrank.models.tokenizer import fit_tokenizer
 from crossrank.progress import Progress
 
 _CPU_BATCH, _GPU_BATCH = 16, 256
@@ -35,7 +36,7 @@ def open_cross_encoder(
     Args:
         name: a directory, a Hugging Face id, or the packaged base.
         revision: of the Hugging Face id.
-        max_length: tokens of a pair that it reads; default: its own limit.
+        max_length: tokens of a pair that it reads, as far as it can; default: its tokenizer's own limit.
         device: "cpu" or "cuda"; default: a GPU where there is one.
         new_head: whether a model without a head for one score gets a random one, to be trained.
 
@@ -43,8 +44,8 @@ def open_cross_encoder(
         A `sentence_transformers.CrossEncoder`.
 
     Raises:
-        UsageError: there is no such model, it is not a cross-encoder, has several labels, or it has no usable weights
-            in safetensors.
+        UsageError: there is no such model, it is not a cross-encoder, has several labels, it has no usable weights in
+            safetensors, or a tokenizer that `fit_tokenizer` refuses.
     """
     directory = locate_model(name, revision)
     config = read_config(name, directory)
@@ -57,7 +58,7 @@ def open_cross_encoder(
     if not new_head and config.num_labels != 1:
         raise UsageError(f"{name} gives {config.num_labels} labels; a ranker gives one score")
     try:
-        return CrossEncoder(
+        model = CrossEncoder(
             str(directory),
             num_labels=1,
             max_length=max_length,
@@ -68,6 +69,8 @@ def open_cross_encoder(
         )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise UsageError(f"{name} cannot be opened as a cross-encoder: {first_line(error)}") from None
+    fit_tokenizer(name, model, max_length)
+    return model
 
 
 def predict(model: Any, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from crossrank.data.eval_set import read_judged_set
 from crossrank.export.pipeline import ExportReport
 from crossrank.inference.hub import DEFAULT_RANKER
 from crossrank.inference.manifest import read_manifest, sha256_of
-from crossrank.inference.scorer import Scorer
+from crossrank.inference.scorer import _CUDA_POLICY, Scorer
 from tests.conftest import HELDOUT
 
 
@@ -74,9 +75,11 @@ def test_the_manifest_says_what_was_promised(tiny: ExportReport) -> None:
 def test_golden_pairs_cover_what_can_go_wrong(tiny: ExportReport) -> None:
     manifest = read_manifest(tiny.directory)
     kinds = {pair.kind: (pair.query, pair.document) for pair in manifest.golden_pairs}
-    assert set(kinds) == {"short", "code", "long", "truncated", "non-ASCII", "empty document"}
+    assert set(kinds) == {"short", "padded", "code", "long", "truncated", "non-ASCII", "empty document"}
     with Scorer.open(tiny.directory) as scorer:
         long, truncated = scorer.tokenizer.encode([kinds["long"], kinds["truncated"]])
+        short, padded = (len(pair.ids) for pair in scorer.tokenizer.encode([kinds["short"], kinds["padded"]]))
+    assert math.ceil(short * (1 - _CUDA_POLICY.padding)) <= padded < short
     assert not long.truncated
     assert len(long.ids) > 0.8 * manifest.max_length
     assert truncated.truncated

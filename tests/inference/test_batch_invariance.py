@@ -49,7 +49,7 @@ def test_bound_memory_gives_the_same_logits_and_padding_nearly_the_same(tiny: "E
     with Scorer.open(tiny.directory, variant="onnx/model.onnx", workers=1) as scorer:
         encoded = scorer.tokenizer.encode(PAIRS)
         expected = scorer.score(PAIRS, RankOptions(score_kind="logit")).values
-    session = OnnxSession(tiny.directory / "onnx" / "model.onnx")
+    session = OnnxSession(tiny.directory / "onnx" / "model.onnx", padding_id=0)
     session._bind = True
     scheduler = Scheduler(session.run, workers=2, policy=BatchPolicy(max_tokens=512, padding=0.2))
     assert scheduler.submit(encoded).logits.result(120).tolist() == pytest.approx(expected.tolist(), abs=1e-5)

@@ -94,7 +94,7 @@ def test_dropped_token_types_change_golden_scores(copied: Path) -> None:
         (lambda manifest: manifest.update(max_length=64), "golden pair . .(code|long|truncated)"),
         (lambda manifest: manifest.update(max_length=24), "golden pair . .(code|long|truncated)"),
         (lambda manifest: manifest.update(activation="identity"), "golden pair 0 .* has the score"),
-        (lambda manifest: manifest["golden_pairs"].pop(), "5 golden pairs, but scores for 6"),
+        (lambda manifest: manifest["golden_pairs"].pop(), "6 golden pairs, but scores for 7"),
     ],
 )
 def test_a_changed_manifest_is_refused_for_every_variant(
@@ -167,9 +167,9 @@ def test_precise_products_are_asked_of_the_session_where_the_cpu_saturates(
     asked: list[bool] = []
 
     class Watched(OnnxSession):
-        def __init__(self, path: Path, *, device: str = "cpu", precise: bool = False) -> None:
+        def __init__(self, path: Path, *, padding_id: int, device: str = "cpu", precise: bool = False) -> None:
             asked.append(precise)
-            super().__init__(path, device=device, precise=precise)
+            super().__init__(path, padding_id=padding_id, device=device, precise=precise)
 
     monkeypatch.setattr(scorer_module, "OnnxSession", Watched)
     monkeypatch.setattr(golden, "int8_saturates", lambda: True)

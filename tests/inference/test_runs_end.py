@@ -20,7 +20,7 @@ def _wait_for_a_run(scheduler: Scheduler) -> None:
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> OnnxSession:
-    return OnnxSession(endless_loop(tmp_path_factory.mktemp("endless") / "model.onnx"))
+    return OnnxSession(endless_loop(tmp_path_factory.mktemp("endless") / "model.onnx"), padding_id=0)
 
 
 @pytest.fixture

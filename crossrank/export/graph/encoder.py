@@ -99,7 +99,7 @@ def read_encoder(model: Any) -> Encoder | None:
         classifier=_linear(head.out_proj if roberta else head),
         heads=config.num_attention_heads,
         epsilon=config.layer_norm_eps,
-        padding_id=config.pad_token_id if roberta else None,
+        padding_id=embeddings.position_embeddings.padding_idx,
     )
 
 

@@ -31,9 +31,10 @@ def open_base(recipe: Recipe) -> Any:
         logging.set_verbosity(previous)
     if fresh_head:
         _reset_pooler(model)
-    longest = getattr(model.model.config, "max_position_embeddings", recipe.max_length)
-    if recipe.max_length > longest:
-        raise UsageError(f"max_length: {recipe.base} reads {longest} tokens at most, not {recipe.max_length}")
+    if recipe.max_length > model.max_seq_length:
+        raise UsageError(
+            f"max_length: {recipe.base} reads {model.max_seq_length} tokens at most, not {recipe.max_length}"
+        )
     if recipe.num_hidden_layers:
         set_depth(model, recipe.num_hidden_layers)
     if recipe.activation:
