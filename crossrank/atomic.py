@@ -1,25 +1,20 @@
 """Atomic replacement of directories: nobody ever sees half of the old one or half of the new one.
 
-On Linux the two are exchanged in one step (renameat2 with RENAME_EXCHANGE). Elsewhere the old one is first renamed to
-`.NAME.crossrank-old`, a name that no person's backup has; whoever opens NAME next undoes a swap that was interrupted.
-What a killed process was making stands beside it as `.NAME.crossrank-new-…`, and whoever makes NAME next removes it.
+The old one is renamed to `.NAME.crossrank-old`, a name that no person's backup has, and the new one to NAME; whoever
+opens NAME next undoes a swap that was interrupted between the two. What a killed process was making stands beside it
+as `.NAME.crossrank-new-…`, and whoever makes NAME next removes it.
 """
 
-import ctypes
 import errno
 import glob
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from crossrank.errors import UsageError
-
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
 
 
 @contextmanager
@@ -70,13 +65,19 @@ def publish(made: Path, target: Path, *, force: bool) -> None:
         except OSError as error:
             raise UsageError(f"cannot move the result to {target}: {error.strerror}") from None
         return
-    if not _exchange(made, target):
-        old = _old(target)
+    old = _old(target)
+    while True:
         shutil.rmtree(old, ignore_errors=True)
         target.rename(old)
-        made.rename(target)
-        made = old
-    shutil.rmtree(made, ignore_errors=True)
+        try:
+            made.rename(target)
+            break
+        except OSError as error:
+            # Whoever opened the name between the two renames has put the old one back.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                recover(target)
+                raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def recover(target: Path) -> None:
@@ -93,7 +94,7 @@ def _making(target: Path) -> str:
 
 
 def _sweep(target: Path) -> None:
-    """Removes what killed processes left unfinished; what another one is making is try_lock."""
+    """Removes what killed processes left unfinished; what a living one is making is locked."""
     for left in target.parent.glob(f"{glob.escape(_making(target))}*"):
         lock = try_lock(left)
         if lock is not None:
@@ -118,21 +119,6 @@ def try_lock(directory: Path) -> int | None:
 
 def _old(target: Path) -> Path:
     return target.with_name(f".{target.name}.crossrank-old")
-
-
-def _exchange(a: Path, b: Path) -> bool:
-    """Exchanges two names in one step; False where the system cannot."""
-    if sys.platform != "linux":
-        return False
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if renameat2 is None:
-        return False
-    if renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
-        return False
-    raise OSError(number, os.strerror(number), str(b))
 
 
 def _sync(directory: Path) -> None:

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from crossrank import atomic
 from crossrank.atomic import recover, replace_directory
 from crossrank.errors import UsageError
 
@@ -19,12 +18,7 @@ def test_a_new_directory_appears_whole(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize("exchange", [True, False])
-def test_an_existing_one_is_replaced_only_by_force(
-    tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not exchange:
-        monkeypatch.setattr(atomic, "_exchange", lambda a, b: False)
+def test_an_existing_one_is_replaced_only_by_force(tmp_path: Path) -> None:
     make(tmp_path / "out", "old")
     with pytest.raises(UsageError, match="--force"):
         make(tmp_path / "out", "new")
@@ -50,6 +44,27 @@ def test_an_interrupted_swap_is_undone_and_a_backup_of_the_user_is_left_alone(tm
     assert (tmp_path / "out" / "file").read_text() == "old"
     recover(tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.old"]
+
+
+def test_who_opens_the_name_while_it_is_replaced_finds_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "out", "old")
+    rename = Path.rename
+    found: list[str] = []
+
+    def rename_and_open(path: Path, target: Path) -> Path:
+        moved = rename(path, target)
+        if target.name == ".out.crossrank-old" and not found:
+            recover(tmp_path / "out")
+            found.append((tmp_path / "out" / "file").read_text())
+        return moved
+
+    monkeypatch.setattr(Path, "rename", rename_and_open)
+    make(tmp_path / "out", "new", force=True)
+    assert found == ["old"]
+    assert (tmp_path / "out" / "file").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_what_came_meanwhile_is_not_replaced_without_force(tmp_path: Path) -> None:
