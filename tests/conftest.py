@@ -12,8 +12,8 @@ from hypothesis import settings
 from crossrank.serve.local import local_server
 
 if TYPE_CHECKING:
+    from crossrank.calibration.curves import Calibration, Isotonic, Platt
     from crossrank.export.pipeline import ExportReport
-    from crossrank.inference.calibration import Calibration, Isotonic, Platt
 
 # Hypothesis would else fail what takes longer than 200 ms, on a machine that is busy.
 settings.register_profile("no-timing", deadline=None)
@@ -66,7 +66,7 @@ def tiny(tiny_model: Path) -> "ExportReport":
 
 def calibration_with(curve: "Platt | Isotonic") -> "Calibration":
     """A calibration with a curve, and figures that nobody measured."""
-    from crossrank.inference.calibration import BeforeAndAfter, Bin, Calibration
+    from crossrank.calibration.curves import BeforeAndAfter, Bin, Calibration
 
     bins = (Bin(predicted=0.25, observed=0.5, count=3), Bin(predicted=0.75, observed=0.5, count=4))
     return Calibration(
@@ -80,9 +80,9 @@ def calibration_with(curve: "Platt | Isotonic") -> "Calibration":
 @pytest.fixture(scope="session")
 def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The ranker of a tiny cross-encoder that ends in the logistic function and holds a calibration."""
+    from crossrank.calibration.curves import Platt, write_calibration
     from crossrank.export.options import ExportOptions
     from crossrank.export.pipeline import export_ranker
-    from crossrank.inference.calibration import Platt, write_calibration
     from tests.tiny_models import tiny_cross_encoder
 
     root = tmp_path_factory.mktemp("calibrated")

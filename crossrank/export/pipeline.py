@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossrank.atomic import replace_directory
+from crossrank.calibration.curves import read_calibration, write_calibration
 from crossrank.errors import CrossrankError
 from crossrank.export.candidates import BuildContext, Candidate, build_candidates, file_name, resolve
 from crossrank.export.eval_sets import read_eval_sets
@@ -20,7 +21,6 @@ from crossrank.export.graph.convert import convert
 from crossrank.export.options import ExportOptions
 from crossrank.export.source import describe, write_files
 from crossrank.export.verifier import Trial, Verifier
-from crossrank.inference.calibration import read_calibration, write_calibration
 from crossrank.inference.manifest import (
     MANIFEST_PATH,
     Activation,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossrank.atomic import recover
+from crossrank.calibration.curves import CALIBRATION_FILE, Calibration, read_calibration
 from crossrank.errors import InvalidRanker, UsageError
-from crossrank.inference.calibration import CALIBRATION_FILE, Calibration, read_calibration
 from crossrank.inference.manifest import MANIFEST_PATH, Manifest, Variant, read_manifest, sha256_of
 
 # What PyTorch and others unpickle, and with that run.

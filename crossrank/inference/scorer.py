@@ -10,9 +10,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from crossrank.calibration.curves import Calibration
 from crossrank.errors import CrossrankError, InvalidRanker, InvalidRequest, UsageError
 from crossrank.inference.batching import BatchPolicy
-from crossrank.inference.calibration import Calibration
 from crossrank.inference.golden import golden_mismatch, needs_precise_products, runnable_variants
 from crossrank.inference.hub import locate_ranker
 from crossrank.inference.manifest import Graph, RankerFacts

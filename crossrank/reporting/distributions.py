@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from crossrank.calibration.curves import Bin
 from crossrank.data.eval_set import JudgedSet
 from crossrank.data.trec import Run
-from crossrank.inference.calibration import Bin
 
 _BINS = 40
 

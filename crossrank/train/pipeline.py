@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossrank.atomic import replace_directory
+from crossrank.calibration.curves import Calibration
+from crossrank.calibration.fit import fit_calibration
 from crossrank.data.files import write_json
 from crossrank.data.trec import Run, ranking_from_scores
 from crossrank.errors import UsageError
@@ -24,12 +26,10 @@ from crossrank.evaluation.eval_result import EvalResult, evaluate_run
 from crossrank.evaluation.eval_set import EvalSet
 from crossrank.evaluation.metrics import evaluate, mean
 from crossrank.evaluation.verdict import judge
-from crossrank.inference.calibration import Calibration
 from crossrank.models.bi_encoder import BiEncoder
 from crossrank.models.cross_encoder import predict
 from crossrank.models.location import is_bi_encoder
 from crossrank.progress import Progress
-from crossrank.train.calibration import fit_calibration
 from crossrank.train.collect import collect
 from crossrank.train.fit.base import open_base
 from crossrank.train.fit.cross_validation import cross_validate

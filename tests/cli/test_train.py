@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from crossrank.calibration.curves import Calibration, read_calibration
 from crossrank.cli.app import main
-from crossrank.inference.calibration import Calibration, read_calibration
 from tests.tiny_models import tiny_cross_encoder
 
 WORDS = ("read", "a", "file", "parse", "json", "add", "two", "numbers", "city", "france", "long", "word")

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from crossrank.calibration.curves import CALIBRATION_FILE, Isotonic, Platt, read_calibration, write_calibration
 from crossrank.client import RankClient
 from crossrank.errors import InvalidRanker
-from crossrank.inference.calibration import CALIBRATION_FILE, Isotonic, Platt, read_calibration, write_calibration
 from crossrank.inference.ranker import open_ranker
 from crossrank.inference.scorer import Scorer
 from crossrank.serve.local import local_server

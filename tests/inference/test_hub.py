@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from crossrank.calibration.curves import Platt, write_calibration
 from crossrank.export.pipeline import ExportReport
-from crossrank.inference.calibration import Platt, write_calibration
 from crossrank.inference.ranker import open_ranker
 from tests.conftest import HELDOUT, calibration_with
 from tests.hub import Hub, running_hub

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crossrank.calibration.curves import BeforeAndAfter, Bin, Calibration, Platt
 from crossrank.data.eval_set import JudgedSet
 from crossrank.data.trec import Run, ranking_from_scores
 from crossrank.evaluation.baselines import Baselines
 from crossrank.evaluation.eval_result import EvalResult, evaluate_run
 from crossrank.evaluation.eval_set import EvalSet
 from crossrank.evaluation.verdict import judge
-from crossrank.inference.calibration import BeforeAndAfter, Bin, Calibration, Platt
 from crossrank.train.fit.fine_tune import History
 from crossrank.train.recipe import Recipe
 from crossrank.train.report.page import write_report

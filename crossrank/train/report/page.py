@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from crossrank.calibration.fit import expected_calibration_error
 from crossrank.data.trec import Run
 from crossrank.evaluation.compare import MEASURE
 from crossrank.evaluation.query_changes import Changes, query_changes
@@ -18,7 +19,6 @@ from crossrank.reporting.distributions import (
 )
 from crossrank.reporting.page import Picture, write_page, write_pictures
 from crossrank.reporting.tables import comparison_table
-from crossrank.train.calibration import expected_calibration_error
 from crossrank.train.report import plots
 from crossrank.train.report.record import TrainingReport
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossrank.calibration.curves import Calibration
 from crossrank.evaluation.eval_result import EvalResult
 from crossrank.evaluation.verdict import Verdict
-from crossrank.inference.calibration import Calibration
 from crossrank.train.fit.fine_tune import History
 from crossrank.train.recipe import Recipe
 

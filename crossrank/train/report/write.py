@@ -8,8 +8,8 @@ from typing import Any
 
 import tomli_w
 
+from crossrank.calibration.curves import write_calibration
 from crossrank.evaluation.eval_result import METRICS_FILE, RECIPE_FILE
-from crossrank.inference.calibration import write_calibration
 from crossrank.train.report.model_card import append_results
 from crossrank.train.report.page import write_report
 from crossrank.train.report.record import TrainingReport

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
+from crossrank.calibration.curves import Bin, Floats, Isotonic, Platt
+from crossrank.calibration.fit import Method, cross_fitted, expected_calibration_error, fit_calibration, reliability
 from crossrank.errors import UsageError
-from crossrank.inference.calibration import Bin, Floats, Isotonic, Platt
-from crossrank.train.calibration import Method, cross_fitted, expected_calibration_error, fit_calibration, reliability
 
 METHODS: list[Method] = ["platt", "isotonic"]
 

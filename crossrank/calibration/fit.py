@@ -15,8 +15,8 @@ from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import GroupKFold
 
+from crossrank.calibration.curves import BeforeAndAfter, Bin, Calibration, Floats, Isotonic, Platt
 from crossrank.errors import UsageError
-from crossrank.inference.calibration import BeforeAndAfter, Bin, Calibration, Floats, Isotonic, Platt
 
 Method = Literal["platt", "isotonic"]
 
