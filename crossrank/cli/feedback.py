@@ -2,12 +2,14 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crossrank.cli.options import options_of, parse
 from crossrank.cli.output import print_json, print_line, print_table
 from crossrank.errors import UsageError
+from crossrank.feedback.options import LabelOptions
 
 if TYPE_CHECKING:
     from crossrank.feedback.labels import FeedbackReport
@@ -24,38 +26,25 @@ def _group() -> None:
 
 
 @app.command("export")
+@options_of(LabelOptions)
 def export(
     store: Annotated[Path, typer.Argument(help="File of the server's --feedback. The server may be running.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="File of training rows to write, .jsonl.")],
-    corpus: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR|FILE",
-            help="Texts that the store does not hold: corpus.jsonl by document id, queries.jsonl by request id.",
-        ),
-    ] = None,
-    use_clicks: Annotated[bool, typer.Option("--use-clicks", help="Label what nobody rated by its clicks.")] = False,
-    position_bias_eta: Annotated[
-        float | None,
-        typer.Option(metavar="ETA", help="Weigh each click by rank^ETA, against position bias. Default: 0, all alike."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    **given: Any,
 ) -> None:
     """Turn feedback into training rows: one label for each query and document, the mean of its ratings."""
     from crossrank.feedback.labels import export_feedback
 
-    if position_bias_eta is not None and not use_clicks:
-        raise UsageError("--position-bias-eta: weighs clicks, which are not used; give --use-clicks too")
-    eta = position_bias_eta or 0.0
+    options = parse(LabelOptions, given)
     try:
-        report = export_feedback(store, out, corpus=corpus, use_clicks=use_clicks, eta=eta, force=force)
+        report = export_feedback(store, out, options)
     except OSError as error:
         raise UsageError(f"{error.filename}: cannot be used: {error.strerror}") from None
     if as_json:
         print_json(asdict(report))
     else:
-        _show(report, out, used=use_clicks, eta=eta)
+        _show(report, out, used=options.use_clicks, eta=options.position_bias_eta)
 
 
 def _show(report: "FeedbackReport", out: Path, *, used: bool, eta: float) -> None:

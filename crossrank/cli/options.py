@@ -45,7 +45,8 @@ def options_of(model: type[BaseModel]) -> Callable[[_Command], _Command]:
 
         # What must be given comes first, what the command does with the result last.
         parameters = [parameter for parameter in own if parameter.default is inspect.Parameter.empty]
-        parameters += (_parameter(*named) for named in fields.items())
+        elsewhere = "env_prefix" in model.model_config
+        parameters += (_parameter(*named, both=elsewhere) for named in fields.items())
         parameters += (parameter for parameter in own if parameter.default is not inspect.Parameter.empty)
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         return run
@@ -116,12 +117,15 @@ def _readable(kind: Any) -> Any:
     return kind if get_origin(kind) is Literal or kind in (bool, int, float, str, Path) else str
 
 
-def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+def _parameter(name: str, field: FieldInfo, *, both: bool) -> inspect.Parameter:
     kind, container = _shape(field)
     default = field.get_default(call_default_factory=True)
-    shown = "" if default in (PydanticUndefined, None, (), {}) or default is False else f" Default: {_text(default)}."
+    shown = (
+        "" if default in (PydanticUndefined, None, "", (), {}) or default is False else f" Default: {_text(default)}."
+    )
     option = typer.Option(
-        *(() if kind is bool else (flag(name, field),)),
+        # A switch that is off, and that nothing else can set, needs no flag to be off.
+        *(() if kind is bool and (both or default is True) else (flag(name, field),)),
         help=f"{field.description}{shown}",
         metavar="NAME=VALUE" if container is dict else None,
         show_default=False,

@@ -2,13 +2,13 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from crossrank.cli.options import options_of, parse
 from crossrank.cli.output import print_json, print_table, ranker_or_default
-from crossrank.data.documents import read_documents
-from crossrank.errors import UsageError
 from crossrank.reranker import LongDocumentStrategy, ScoreKind
 from crossrank.results import RankedDocument
 
@@ -19,6 +19,33 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+class RankCommandOptions(BaseModel):
+    """Who ranks, and how."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ranker: str | None = Field(
+        None, description="Directory or Hugging Face id of a ranker. Default: the one that comes with crossrank."
+    )
+    target: str | None = Field(None, description="Address of a server, HOST:PORT, that ranks in place of this process.")
+    model: str = Field("", description="Model of a server, NAME or NAME@VERSION; without --target, of 127.0.0.1:50051.")
+    top_k: int = Field(10, ge=1, description="Number of results.")
+    score_kind: ScoreKind | None = Field(
+        None, description="What scores mean. Default: what the ranker was trained with."
+    )
+    long_documents: LongDocumentStrategy = Field(
+        "truncate",
+        description="Cut documents that are too long at their end, or rank them by their best chunk.",
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "RankCommandOptions":
+        if self.ranker and (self.target or self.model):
+            raise ValueError("--ranker is for this process; leave out --target and --model, which are for a server")
+        return self
+
+
+@options_of(RankCommandOptions)
 def rank(
     query: Annotated[str, typer.Argument(help="Search query.")],
     files: Annotated[
@@ -29,38 +56,22 @@ def rank(
             "the text files in it; - is standard input, a document a line.",
         ),
     ],
-    ranker: Annotated[
-        str | None,
-        typer.Option(help="Directory or Hugging Face id of a ranker. Default: the one that comes with crossrank."),
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Address of a server, HOST:PORT, that ranks in place of this process.")
-    ] = None,
-    model: Annotated[
-        str, typer.Option(help="Model of a server, NAME or NAME@VERSION; without --target, of 127.0.0.1:50051.")
-    ] = "",
-    top_k: Annotated[int, typer.Option(min=1, help="Number of results.")] = 10,
-    score_kind: Annotated[
-        ScoreKind | None, typer.Option(help="What scores mean. Default: what the ranker was trained with.")
-    ] = None,
-    long_documents: Annotated[
-        LongDocumentStrategy,
-        typer.Option(help="Cut documents that are too long at their end, or rank them by their best chunk."),
-    ] = "truncate",
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    **given: Any,
 ) -> None:
     """Order files by their relevance to a query."""
-    if ranker and (target or model):
-        raise UsageError("--ranker is for this process; leave out --target and --model, which are for a server")
+    from crossrank.data.documents import read_documents
+
+    options = parse(RankCommandOptions, given)
     documents = read_documents(files)
-    with _client(target, model) if target or model else _scorer(ranker) as reranker:
+    with _client(options) if options.target or options.model else _scorer(options.ranker) as reranker:
         results = reranker.rank(
             query,
             [document.text for document in documents],
             ids=[document.name for document in documents],
-            top_k=top_k,
-            score_kind=score_kind,
-            long_documents=long_documents,
+            top_k=options.top_k,
+            score_kind=options.score_kind,
+            long_documents=options.long_documents,
             return_documents=True,
         )
     if as_json:
@@ -82,10 +93,10 @@ def _scorer(ranker: str | None) -> "Scorer":
     return scorer
 
 
-def _client(target: str | None, model: str) -> "RankClient":
+def _client(options: RankCommandOptions) -> "RankClient":
     from crossrank.client import DEFAULT_TARGET, RankClient
 
-    return RankClient(target or DEFAULT_TARGET, model=model)
+    return RankClient(options.target or DEFAULT_TARGET, model=options.model)
 
 
 def _excerpt(result: RankedDocument) -> str:

@@ -3,14 +3,17 @@
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crossrank.cli.options import options_of, parse
 from crossrank.cli.output import needs, print_json, print_line, print_table, ranker_or_default
 from crossrank.cli.progress import progress_bars
 from crossrank.errors import CrossrankError, UsageError
+from crossrank.evaluation.options import EvaluationOptions
 from crossrank.progress import Progress
+from crossrank.train.options import TrainOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,33 +45,12 @@ def mine_code(
         show_mining(report)
 
 
+@options_of(TrainOptions)
 def train(
-    recipe: Annotated[Path | None, typer.Argument(help="TOML file.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Directory to write. Default: the recipe's name.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the directory, or another unfinished run, if there is one.")
-    ] = False,
-    time_limit: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="MINUTES", help="Stop after so long; the same command resumes the run."),
-    ] = None,
-    prepare: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Write packed inputs for `python -m crossrank.train.packed`, and train nothing."
-        ),
-    ] = None,
-    share: Annotated[
-        float, typer.Option(min=0, max=1, help="With --prepare: share of the queries, for rehearsals.")
-    ] = 1.0,
-    require_better: Annotated[
-        bool, typer.Option("--require-better", help="Exit with 3 unless the verdict is that the training helped.")
-    ] = False,
+    recipe: Annotated[Path | None, typer.Argument(help="TOML file of the recipe.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Print every key of a recipe, and nothing else.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    **given: Any,
 ) -> None:
     """Fine-tune a cross-encoder as a recipe says, and judge whether that helped."""
     from crossrank.train.recipe_files import explain as explained
@@ -77,24 +59,25 @@ def train(
     if explain:
         show_keys(explained(), as_json)
         return
+    options = parse(TrainOptions, given)
     if recipe is None:
         raise UsageError("give a recipe, a TOML file; --explain prints what it may hold")
-    loaded = load_recipe(recipe, overrides or ())
-    if prepare is not None:
-        prepare_packed(loaded, prepare, share)
+    loaded = load_recipe(recipe, options.overrides)
+    if options.prepare is not None:
+        prepare_packed(loaded, options.prepare, options.share)
         return
-    seconds = None if time_limit is None else 60 * time_limit
+    seconds = None if options.time_limit is None else 60 * options.time_limit
     with progress_bars():
         with needs("train"), Progress(logging.getLogger("crossrank.train"), "load PyTorch"):
             from crossrank.train.pipeline import train as run
-        report = run(loaded, out or Path(loaded.name), force=force, time_limit=seconds)
+        report = run(loaded, options.out or Path(loaded.name), force=options.force, time_limit=seconds)
     if report is None:
         return
     if as_json:
         print_json(report.to_json())
     else:
         show_training(report)
-    if require_better and not (report.verdict and report.verdict.ships):
+    if options.require_better and not (report.verdict and report.verdict.ships):
         raise NotBetter(f"{report.directory} was written, but the training is not shown to have helped")
 
 
@@ -114,27 +97,19 @@ class NotBetter(CrossrankError):
     exit_code = 3
 
 
+@options_of(EvaluationOptions)
 def evaluate(
     data: Annotated[Path, typer.Argument(help="An evaluation set in the BEIR layout, or a file of rows.")],
-    model: Annotated[
-        str | None,
-        typer.Option(help="Cross-encoder (directory or Hugging Face id) or ranker. Default: the bundled ranker."),
-    ] = None,
-    variant: Annotated[str | None, typer.Option(help="Variant of a ranker. Default: the one that is served.")] = None,
-    base: Annotated[
-        str | None, typer.Option(help="Bi-encoder whose cosine order is shown. Default: what the model came from.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Split of a set with qrels/SPLIT.tsv. Default: test, else dev.")
-    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the evaluation as JSON.")] = False,
+    **given: Any,
 ) -> None:
     """Evaluate a model on the candidates of an evaluation set, beside BM25, its base's cosine, and both fused."""
-    opened = model or str(ranker_or_default(None))
+    options = parse(EvaluationOptions, given)
+    opened = options.model or str(ranker_or_default(None))
     with progress_bars():
         with needs("train"), Progress(logging.getLogger("crossrank.evaluation"), "load PyTorch"):
             from crossrank.evaluation.evaluate_model import evaluate_model
-        evaluation = evaluate_model(opened, data, variant=variant, base=base, split=split)
+        evaluation = evaluate_model(opened, data, variant=options.variant, base=options.base, split=options.split)
     if as_json:
         print_json(evaluation.to_json())
     else:

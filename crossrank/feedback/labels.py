@@ -24,11 +24,11 @@ from crossrank.data.eval_set import read_corpus, read_queries
 from crossrank.data.examples import rating_to_label
 from crossrank.data.files import written_beside
 from crossrank.data.readers import find_table
-from crossrank.errors import InvalidData, UsageError
+from crossrank.errors import InvalidData
+from crossrank.feedback.options import LabelOptions
 from crossrank.feedback.reader import Shown, StoreReader, open_reader
 
-# Measured values are about 1; a power of a rank must stay a number.
-_MAX_ETA = 10
+_DEFAULT_OPTIONS = LabelOptions()
 
 _QueryDocument = tuple[str, str]
 
@@ -91,40 +91,30 @@ class _Texts:
 def export_feedback(
     store: Path,
     out: Path,
-    *,
-    corpus: Path | None = None,
-    use_clicks: bool = False,
-    eta: float = 0.0,
-    force: bool = False,
+    options: LabelOptions = _DEFAULT_OPTIONS,
 ) -> FeedbackReport:
     """Writes rows of `query`, `document` and `label` as JSON Lines, beside `out` and then in its place.
 
     Args:
         store: The file of a server's --feedback.
         out: A .jsonl file.
-        corpus: Where texts come from that the store does not keep: a directory with corpus.jsonl and, where the store
-            keeps no queries, queries.jsonl whose `query_id` is the `request_id` of the call; or a file as corpus.jsonl.
-        use_clicks: Whether clicks give labels to what nobody rated.
-        eta: Of the propensity (1 / rank)^eta; 0 to 10.
-        force: Whether an existing `out` is replaced.
+        options: What gives labels, and where texts come from.
 
     Raises:
         InvalidData: The store or the corpus is not what it should be, or no row can be made; nothing is written.
         OSError: A file cannot be read or written.
     """
-    if not 0 <= eta <= _MAX_ETA:
-        raise UsageError(f"eta: {eta} is not a number from 0 to {_MAX_ETA}")
     if out.suffix.lower() != ".jsonl":
         raise InvalidData(out, "rows are written as JSON Lines; give it the suffix .jsonl")
-    if out.exists() and (not force or out.samefile(store)):
+    if out.exists() and (not options.force or out.samefile(store)):
         raise InvalidData(out, "exists already; give a new file, or replace it with --force")
     texts = _Texts()
-    if corpus is not None:
-        _read_texts(corpus, texts)
+    if options.corpus is not None:
+        _read_texts(options.corpus, texts)
     with open_reader(store) as reader:
         feedback = reader.feedback()
         rated = _rated(reader, texts)
-        clicked, by_rank = _clicked(reader, texts if use_clicks else None, eta)
+        clicked, by_rank = _clicked(reader, texts if options.use_clicks else None, options.position_bias_eta)
         impressions = reader.impressions()
     labels = {pair: sum(values) / len(values) for pair, values in rated.items()}
     from_clicks = {pair: label for pair, label in clicked.items() if pair not in labels}

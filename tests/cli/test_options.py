@@ -5,14 +5,20 @@ import pytest
 import typer
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 from typer.testing import CliRunner
 
+from crossrank.bench.options import CapacityOptions, LoadOptions, QualityOptions
 from crossrank.cli.app import load
 from crossrank.cli.options import flag, options_of, parse
+from crossrank.cli.rank import RankCommandOptions
 from crossrank.errors import UsageError
+from crossrank.evaluation.options import EvaluationOptions
 from crossrank.export.options import ExportOptions
+from crossrank.feedback.options import LabelOptions
 from crossrank.inference.manifest import Budget
 from crossrank.serve.settings import ServerSettings, load_settings
+from crossrank.train.options import TrainOptions
 from tests.serve.test_settings import OTHER
 
 
@@ -27,6 +33,8 @@ class Options(BaseModel):
     where: Path | None = Field(None, description="Place. Default: none.")
     count: int = Field(0, ge=0, description="How many.")
     quick: bool = Field(True, description="Whether to hurry.")
+    loud: bool = Field(False, description="Whether to shout.")
+    keys: tuple[str, ...] = Field((), description="Keys.", json_schema_extra={"flag": "--set"})
     limits: Limits = Field(default_factory=Limits, description="Limits.")
 
 
@@ -50,7 +58,7 @@ def test_a_command_is_given_what_was_given() -> None:
     assert run("t")[1] == {"target": "t"}
     given = run(
         "t", "--name", "c", "--name", "d", "--weight", "a=1=2", "--kind", "y", "--where", "p", "--count", "3",
-        "--no-quick", "--max-drop", "0.25",
+        "--no-quick", "--loud", "--set", "k=1", "--set", "l=2", "--max-drop", "0.25",
     )[1]  # fmt: skip
     assert given.pop("target") == "t"
     options = parse(Options, given)
@@ -61,9 +69,30 @@ def test_a_command_is_given_what_was_given() -> None:
         where=Path("p"),
         count=3,
         quick=False,
+        loud=True,
+        keys=("k=1", "l=2"),
         limits=Limits(max_drop=0.25),
     )
     assert parse(Options, {}) == Options()
+
+
+def test_a_switch_can_be_turned_off_only_where_something_else_turns_it_on() -> None:
+    assert "--no-quick" in run("--help")[0]
+    assert "--no-loud" not in run("--help")[0]
+    texts = next(parameter for parameter in load("serve").params if parameter.name == "feedback_texts")
+    assert texts.secondary_opts == ["--no-feedback-texts"]
+
+
+def test_what_a_model_needs_its_command_needs() -> None:
+    needed = {parameter.name for parameter in load("bench").commands["capacity"].params if parameter.required}
+    assert needed == {"ranker", "rate", "slo"}
+
+
+def test_what_is_wrong_with_several_options_is_said_of_none() -> None:
+    with pytest.raises(UsageError, match=r"^--ranker is for this process"):
+        parse(RankCommandOptions, {"ranker": "a", "target": "b"})
+    with pytest.raises(UsageError, match=r"^--share: nothing is prepared"):
+        parse(TrainOptions, {"share": 0.5})
 
 
 @pytest.mark.parametrize("wrong", ["a", "a=", "=b"])
@@ -83,32 +112,44 @@ def test_what_the_model_refuses_is_named_by_its_flag(given: dict[str, Any], opti
         parse(Options, given)
 
 
+MODELS: dict[str, type[BaseModel]] = {
+    "serve": ServerSettings,
+    "export-onnx": ExportOptions,
+    "train": TrainOptions,
+    "evaluate": EvaluationOptions,
+    "rank": RankCommandOptions,
+    "feedback export": LabelOptions,
+    "bench load": LoadOptions,
+    "bench quality": QualityOptions,
+    "bench capacity": CapacityOptions,
+}
+FIELDS = [(command, name, field) for command, model in MODELS.items() for name, field in model.model_fields.items()]
+FIELDS += [("export-onnx", name, field) for name, field in Budget.model_fields.items()]
+
+
 @pytest.mark.parametrize(
     ("command", "name", "field"),
-    [
-        (command, name, field)
-        for command, model in (("serve", ServerSettings), ("export-onnx", ExportOptions), ("export-onnx", Budget))
-        for name, field in model.model_fields.items()
-        if name != "budget"
-    ],
+    [each for each in FIELDS if each[1] != "budget"],
 )
 def test_a_command_has_an_option_for_every_field_with_its_help_and_default(
     command: str, name: str, field: FieldInfo
 ) -> None:
-    parameter = next(parameter for parameter in load(command).params if parameter.name == name)
+    group, *sub = command.split()
+    parameters = load(group).commands[sub[0]].params if sub else load(group).params
+    parameter = next(parameter for parameter in parameters if parameter.name == name)
     default = field.get_default(call_default_factory=True)
     assert field.description
     assert parameter.help.startswith(field.description)
-    assert field.description.endswith(".")
-    assert parameter.default is None
-    if name in ("ranker", "variants"):
+    assert parameter.required == field.is_required() or name == "target"
+    if parameter.param_type_name == "argument" or (name == "variants" and command == "export-onnx"):
         return
+    assert parameter.default is None
     assert flag(name, field) in parameter.opts
-    if default in (None, False, (), {}) and type(default) is not int:
+    if default in (PydanticUndefined, None, False, "", (), {}) and type(default) not in (int, float):
         assert parameter.help == field.description
     else:
         shown = "yes" if default is True else f"{default:g}" if isinstance(default, float) else default
-        assert parameter.help == f"{field.description} Default: {shown}."
+        assert parameter.help == f"{field.description} Default: {shown if isinstance(shown, str | int) else shown[0]}."
 
 
 def test_flags_set_every_setting() -> None:

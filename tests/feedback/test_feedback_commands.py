@@ -124,6 +124,7 @@ def test_the_command_refuses_in_one_sentence(tmp_path: Path) -> None:
     for arguments, sentence in (
         (("none",), "none: no such file"),
         (("none", "--position-bias-eta", "1"), "--position-bias-eta: "),
+        (("none", "--use-clicks", "--position-bias-eta", "nan"), "--position-bias-eta: "),
         (("none", "--corpus", tmp_path / "c"), f"{tmp_path / 'c'}: "),
     ):
         outcome = export(*arguments, "--out", tmp_path / "rows.jsonl")

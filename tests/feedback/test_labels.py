@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from crossrank.data.examples import Example, read_examples
 from crossrank.errors import InvalidData, UsageError
 from crossrank.feedback.labels import RankClicks, export_feedback
+from crossrank.feedback.options import LabelOptions
 from crossrank.feedback.schema import Feedback, FeedbackKind
 from crossrank.feedback.store import FeedbackStore
 from crossrank.v1 import ranker_pb2
@@ -81,12 +82,13 @@ def test_labels_are_means_of_the_last_ratings_then_weighed_clicks(
     with tempfile.TemporaryDirectory() as root:
         store, out = Path(root) / "store", Path(root) / "rows.jsonl"
         written(store, answers)
+        options = LabelOptions(use_clicks=use_clicks, position_bias_eta=eta if use_clicks else 0.0)
         if not expected:
             with pytest.raises(InvalidData, match="holds"):
-                export_feedback(store, out, use_clicks=use_clicks, eta=eta)
+                export_feedback(store, out, options)
             assert not out.exists()
             return
-        report = export_feedback(store, out, use_clicks=use_clicks, eta=eta)
+        report = export_feedback(store, out, options)
         assert labels(out) == pytest.approx(expected)
     assert (report.from_ratings, report.from_ratings + report.from_clicks) == (len(rated), len(expected))
     assert report.averaged == sum(len(each) > 1 for each in rated.values())
@@ -105,7 +107,7 @@ def test_texts_come_from_a_judged_set_by_id_and_what_has_none_is_counted(
         '{"_id": "a", "title": "A", "text": "first"}\n{"doc_id": "b", "text": "second"}\n'
     )
     (data / "queries.jsonl").write_text('{"query_id": "r0", "text": "the query"}\n')
-    report = export_feedback(store, out, corpus=data)
+    report = export_feedback(store, out, LabelOptions(corpus=data))
     assert list(read_examples(out)) == [
         Example("the query", ("A\nfirst",), (1.0,)),
         Example("the query", ("second",), (0.0,)),
@@ -120,7 +122,7 @@ def test_a_corpus_file_fills_in_nothing_that_the_store_keeps(store: Path, out: P
         database.execute("INSERT INTO feedback VALUES (NULL, 1, 2, 0, 'thumb', 0, '')")
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text('{"doc_id": "a", "text": "not this"}\n{"doc_id": "b", "text": "but this"}\n')
-    export_feedback(store, out, corpus=corpus)
+    export_feedback(store, out, LabelOptions(corpus=corpus))
     assert list(read_examples(out)) == [Example("q", ("text a",), (1.0,)), Example("q", ("but this",), (0.0,))]
 
 
@@ -129,12 +131,12 @@ def test_a_click_far_down_weighs_more_and_a_rating_beats_it(store: Path, out: Pa
     clicked_last: Answer = ("q", ["a", "b", "c"], [("c", "click", 1), ("b", "thumb", 1)])
     nobody: Answer = ("q", ["a", "b", "c"], [])
     written(store, [clicked_first] * 6 + [clicked_last] * 2 + [nobody] * 9)
-    plain = export_feedback(store, out, use_clicks=True)
+    plain = export_feedback(store, out, LabelOptions(use_clicks=True))
     assert labels(out) == {("q", "text a"): 6 / 8, ("q", "text b"): 1.0, ("q", "text c"): 2 / 8}
     assert plain.clicks == [RankClicks(1, 8, 6), RankClicks(2, 8, 0), RankClicks(3, 8, 2)]
-    export_feedback(store, out, use_clicks=True, eta=1.0, force=True)
+    export_feedback(store, out, LabelOptions(use_clicks=True, position_bias_eta=1.0, force=True))
     assert labels(out)["q", "text c"] == pytest.approx(2 * 3 / 8)
-    export_feedback(store, out, use_clicks=True, eta=5.0, force=True)
+    export_feedback(store, out, LabelOptions(use_clicks=True, position_bias_eta=5.0, force=True))
     assert labels(out)["q", "text c"] == 1.0
 
 
@@ -159,7 +161,6 @@ def test_what_cannot_be_exported_is_one_sentence_and_leaves_no_file(store: Path,
     given: list[tuple[Path, dict[str, Any], str]] = [
         (store, {}, "holds clicks and no ratings"),
         (store, {"use_clicks": True}, "none of what was judged has both texts: the query has no text (3); name their"),
-        (store, {"use_clicks": True, "eta": float("nan")}, "eta: nan is not a number"),
         (bare, {}, "holds no feedback yet on its 1 answers"),
         (foreign, {}, "not a feedback store"),
         (newer, {}, "has version 2 of the schema"),
@@ -170,7 +171,7 @@ def test_what_cannot_be_exported_is_one_sentence_and_leaves_no_file(store: Path,
     before = sorted(tmp_path.iterdir())
     for path, options, sentence in given:
         with pytest.raises(UsageError) as refused:
-            export_feedback(path, out, **options)
+            export_feedback(path, out, LabelOptions(**options))
         assert sentence in str(refused.value)
         assert "\n" not in str(refused.value)
     with pytest.raises(InvalidData, match="give it the suffix"):
@@ -185,9 +186,9 @@ def test_what_exists_is_replaced_only_by_force_and_a_store_never(tmp_path: Path,
     kept = store.read_bytes()
     for target, force in ((out, False), (store, True)):
         with pytest.raises(InvalidData, match="exists already"):
-            export_feedback(store, target, force=force)
+            export_feedback(store, target, LabelOptions(force=force))
     assert (out.read_text(), store.read_bytes()) == ("mine\n", kept)
-    export_feedback(store, out, force=True)
+    export_feedback(store, out, LabelOptions(force=True))
     assert [json.loads(line) for line in out.read_text().splitlines()] == [
         {"query": "q", "document": "text a", "label": 0.75}
     ]
