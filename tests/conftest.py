@@ -1,5 +1,6 @@
 """What all rooms need: a tiny cross-encoder with its ranker, a server with the default one, and the distributions."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from crossrank.serve.local import local_server
 if TYPE_CHECKING:
     from crossrank.calibration.curves import Calibration, Isotonic, Platt
     from crossrank.export.pipeline import ExportReport
+
+# The servers of tests take free ports for HTTP.
+os.environ["CROSSRANK_HTTP_PORT"] = "0"
 
 # Hypothesis would else fail what takes longer than 200 ms, on a machine that is busy.
 settings.register_profile("no-timing", deadline=None)

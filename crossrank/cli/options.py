@@ -99,7 +99,9 @@ def _shape(field: FieldInfo) -> tuple[Any, type | None]:
     """The type of one value, and the container of several: list, dict or None."""
     kind: Any = field.annotation
     if get_origin(kind) in (Union, UnionType):
-        (kind,) = (part for part in get_args(kind) if part is not NoneType)
+        parts = [part for part in get_args(kind) if part is not NoneType]
+        # Of several types the model tells which one a text is.
+        kind = parts[0] if len(parts) == 1 else str
     element: Any
     origin = get_origin(kind)
     if origin is dict:

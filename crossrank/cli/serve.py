@@ -1,6 +1,7 @@
 """`crossrank serve`."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,16 +19,24 @@ def serve(
     ] = None,
     **given: Any,
 ) -> None:
-    """Serve rankers over gRPC.
+    """Serve rankers over gRPC and HTTP.
 
     A flag beats CROSSRANK_… in the environment (CROSSRANK_PORT for --port), which beats the file.
     """
     from crossrank.inference.session import require_onnxruntime
     from crossrank.serve.logs import configure_logs
+    from crossrank.serve.server import Ports
     from crossrank.serve.server import serve as run
 
     settings = load_settings(given if ranker is None else {"ranker": ranker, **given}, config)
     require_onnxruntime()
     configure_logs()
-    # The one line for scripts that asked for port 0; flushed, since they wait for it.
-    asyncio.run(run(settings, lambda bound: print(f"listening on {address_of(settings.host, bound)}", flush=True)))
+
+    def tell(ports: Ports) -> None:
+        # The first line is for scripts that asked for port 0; flushed, since they wait for it.
+        print(f"listening on {address_of(settings.host, ports.grpc)}")
+        if ports.http is not None:
+            print(f"HTTP on http://{address_of(settings.host, ports.http)}")
+        sys.stdout.flush()
+
+    asyncio.run(run(settings, tell))

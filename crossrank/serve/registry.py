@@ -56,6 +56,10 @@ class ModelRegistry:
         """Each engine with its name."""
         return self._engines.items()
 
+    def names(self) -> Iterable[str]:
+        """The names of the rankers, the default one first."""
+        return self._engines.keys()
+
     def get(self, model: str) -> tuple[str, Engine]:
         """The name and the engine that "name", "name@version" or "" stands for.
 

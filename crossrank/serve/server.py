@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from typing import NamedTuple
 
 import grpc
 import structlog
@@ -14,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from crossrank.errors import UsageError
 from crossrank.feedback.store import FeedbackStore
 from crossrank.serve.feedback_service import FeedbackServicer
+from crossrank.serve.http.listener import HttpListener
 from crossrank.serve.metrics import Metrics
 from crossrank.serve.rank_service import RankServicer
 from crossrank.serve.ranking import Ranking
@@ -34,6 +36,13 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+class Ports(NamedTuple):
+    """Where a server listens; no HTTP where it is switched off."""
+
+    grpc: int
+    http: int | None
+
+
 class RankServer:
     """A server on one address.
 
@@ -52,7 +61,11 @@ class RankServer:
         )
         self._metrics = Metrics(self._models, self._feedback)
         rpc = RpcRunner(settings, self._metrics)
-        self._servicer = RankServicer(Ranking(self._models, settings, self._feedback), rpc)
+        ranking = Ranking(self._models, settings, self._feedback)
+        self._servicer = RankServicer(ranking, rpc)
+        self._ranking, self._rpc = ranking, rpc
+        self._http: HttpListener | None = None
+        self._is_serving = False
         self._services = [_RANK]
         self._health = health_aio.HealthServicer()
         self._server = grpc_server(
@@ -75,11 +88,8 @@ class RankServer:
         health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
         reflection.enable_server_reflection((*self._services, health, reflection.SERVICE_NAME), self._server)
 
-    async def start(self) -> int:
-        """Binds the port, then loads the rankers; until they are loaded calls get UNAVAILABLE.
-
-        Returns:
-            The port.
+    async def start(self) -> Ports:
+        """Binds the ports, then loads the rankers; until they are loaded calls get UNAVAILABLE.
 
         Raises:
             UsageError: the address is in use or not to be had.
@@ -90,8 +100,16 @@ class RankServer:
             port: int = self._server.add_insecure_port(address)
         except RuntimeError:
             raise UsageError(f"cannot listen on {address}: the port is in use or the address is not ours") from None
+        if self._settings.http_port != "none":
+            # FastAPI takes a while to import.
+            from crossrank.serve.http.app import build_app
+
+            app = build_app(self._ranking, self._rpc, lambda: self._is_serving)
+            self._http = HttpListener(app, self._settings.host, self._settings.http_port)
         await self._set_health(_NOT_SERVING)
         await self._server.start()
+        if self._http is not None:
+            self._http.start()
         if self._settings.metrics_port is not None:
             metrics_port = self._metrics.serve(self._settings.host, self._settings.metrics_port)
             _log.info("metrics", host=self._settings.host, port=metrics_port)
@@ -100,30 +118,35 @@ class RankServer:
         for model in self._models.describe():
             _log.info("model", name=model.name, version=model.version, variant=model.variant, provider=model.provider)
         _log.info("serving", host=self._settings.host, port=port)
-        return port
+        return Ports(port, None if self._http is None else self._http.port)
 
     async def stop(self) -> None:
         """Refuses new calls, lets those in flight finish within the drain time, then ends."""
         _log.info("draining", seconds=self._settings.drain_timeout)
         await self._health.enter_graceful_shutdown()
+        self._is_serving = False
         self._servicer.drain()
-        await self._server.stop(self._settings.drain_timeout)
+        async with asyncio.TaskGroup() as stopping:
+            stopping.create_task(self._server.stop(self._settings.drain_timeout))
+            if self._http is not None:
+                stopping.create_task(self._http.stop(self._settings.drain_timeout))
         if self._feedback is not None:
             await asyncio.to_thread(self._feedback.close)
         await asyncio.to_thread(self._models.close)
         _log.info("stopped")
 
     async def _set_health(self, status: int) -> None:
+        self._is_serving = status == _SERVING
         for name in ("", *self._services):
             await self._health.set(name, status)
 
 
-async def serve(settings: ServerSettings, ready: Callable[[int], None]) -> None:
+async def serve(settings: ServerSettings, ready: Callable[[Ports], None]) -> None:
     """Serves until SIGTERM or SIGINT, then drains.
 
     Args:
         settings: see `ServerSettings`.
-        ready: called with the port once calls are answered.
+        ready: called with the ports once calls are answered.
 
     Raises:
         UsageError, InvalidRanker: as `RankServer.start` raises them.

@@ -4,7 +4,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -82,6 +82,12 @@ class ServerSettings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(50051, ge=0, le=65535, description="Port to listen on. 0 takes a free one.")
+    http_port: Annotated[int, Field(ge=0, le=65535)] | Literal["none"] = Field(
+        8080, description="Port of the HTTP dialects. 0 takes a free one; `none` switches HTTP off."
+    )
+    strict_models: bool = Field(
+        False, description="Refuse names of models that are not served over HTTP. Default: the default ranker answers."
+    )
     default_deadline: float = Field(30.0, gt=0, description="Seconds for a call that brings no deadline.")
     max_documents: int = Field(1000, ge=1, description="Largest number of documents or pairs in a call.")
     max_text_bytes: int = Field(

@@ -1,1 +1,1 @@
-"""HTTP beside gRPC: the dialects of rerank clients, each one adapter around the requests and responses of the contract."""
+"""HTTP beside gRPC: each dialect of rerank clients is one adapter around the requests and responses of the contract."""

@@ -49,13 +49,11 @@ class Endpoint:
 
         async def handle(request: Request) -> Response:
             try:
-                settings = self._ranking.settings
-                raw = await read_body(
-                    request,
-                    max_bytes=settings.max_message_bytes,
-                    max_documents=settings.max_documents,
-                    seconds=_RECEIVE,
-                )
+                raw = await self._body(request)
+            except CrossrankError as error:
+                # What of the body still comes is not read to its end, which it may not have.
+                return error_response(request, error, close=True)
+            try:
                 given = parse_json(raw)
                 dialect = choose(given, request.headers)
                 try:
@@ -66,6 +64,12 @@ class Endpoint:
                 return error_response(request, error)
 
         return handle
+
+    async def _body(self, request: Request) -> bytes:
+        settings = self._ranking.settings
+        return await read_body(
+            request, max_bytes=settings.max_message_bytes, max_documents=settings.max_documents, seconds=_RECEIVE
+        )
 
     async def _answer(self, dialect: AnyDialect, given: dict[str, Any], request: Request) -> Response:
         try:

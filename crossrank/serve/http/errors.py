@@ -43,12 +43,13 @@ class HttpError(CrossrankError):
         self.kind = kind
 
 
-def error_response(request: Request, error: CrossrankError) -> JSONResponse:
+def error_response(request: Request, error: CrossrankError, *, close: bool = False) -> JSONResponse:
     """Builds the answer to a request that failed.
 
     Args:
         request: its path decides the form.
         error: a sentence that is safe to send.
+        close: whether the connection ends with it.
     """
     code, kind = (error.code, error.kind) if isinstance(error, HttpError) else _STATUSES[error.status]
     text = str(error)
@@ -63,7 +64,7 @@ def error_response(request: Request, error: CrossrankError) -> JSONResponse:
             # A number as `code` would hide the message from some clients.
             "error": {"message": text, "type": kind, "param": None, "code": None},
         }
-    return JSONResponse(content, code, _headers(error))
+    return JSONResponse(content, code, {**_headers(error), **({"Connection": "close"} if close else {})})
 
 
 def _headers(error: CrossrankError) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from enum import Enum
 from importlib.metadata import version
 
 from fastapi import APIRouter
@@ -13,7 +14,7 @@ from crossrank.serve.http.errors import error_response
 from crossrank.serve.ranking import Ranking
 from crossrank.v1 import ranker_pb2
 
-_TAGS = ["information"]
+_TAGS: list[str | Enum] = ["information"]
 
 
 def info_routes(ranking: Ranking, healthy: Callable[[], bool]) -> APIRouter:
@@ -77,7 +78,7 @@ def info_routes(ranking: Ranking, healthy: Callable[[], bool]) -> APIRouter:
                 "model_dtype": model.precision,
                 "served_model_name": model.name,
                 "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
-                "max_concurrent_requests": settings.max_requests,
+                "max_concurrent_requests": settings.max_requests_in_flight,
                 "max_input_length": model.max_length,
                 "max_batch_tokens": settings.max_queued_tokens,
                 "max_batch_requests": None,

@@ -12,6 +12,7 @@ from crossrank.v1 import ranker_pb2
 Document = str | dict[str, JsonValue]
 
 Request = ranker_pb2.RankRequest | ranker_pb2.ScoreRequest
+Response = ranker_pb2.RankResponse | ranker_pb2.ScoreResponse
 
 _KINDS = {"logit": ranker_pb2.SCORE_KIND_LOGIT, "probability": ranker_pb2.SCORE_KIND_PROBABILITY}
 _STRATEGIES = {
@@ -47,8 +48,8 @@ class Body(BaseModel):
 
 
 B = TypeVar("B", bound=Body)
-Q = TypeVar("Q", ranker_pb2.RankRequest, ranker_pb2.ScoreRequest)
-R = TypeVar("R", ranker_pb2.RankResponse, ranker_pb2.ScoreResponse)
+Q = TypeVar("Q", bound=Request, covariant=True)
+R = TypeVar("R", bound=Response)
 
 
 class Answer(Generic[B, R]):
@@ -133,7 +134,8 @@ def rank_request(
 
     Args:
         body: its `model` and `crossrank` count.
-        query, texts: what is ranked.
+        query: what is asked.
+        texts: what is ranked.
         ids: of the texts, for feedback. Default: their places.
         top_n: None and 0 for all.
         raw: whether the dialect's own field asks for logits.
@@ -147,7 +149,7 @@ def rank_request(
 
 
 def common(
-    request: ranker_pb2.RankRequest | ranker_pb2.ScoreRequest,
+    request: Request,
     body: Body,
     *,
     raw: bool | None,

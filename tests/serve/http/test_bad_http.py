@@ -1,0 +1,113 @@
+"""What takes connections, memory or time is refused or cut off, and the server answers meanwhile."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import httpx
+import psutil
+import pytest
+
+from tests.serve.http.conftest import DOCUMENTS, QUERY, Served, serve
+
+BODY = {"query": QUERY, "documents": DOCUMENTS}
+HEAD = b"POST /rerank HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Served]:
+    """A server whose memory is measured."""
+    yield from serve()
+
+
+def connect(served: Served) -> socket.socket:
+    host, _, port = served.root.removeprefix("http://").rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=60)
+
+
+def said(served: Served, sent: bytes) -> bytes:
+    """What comes back until the server closes or has answered."""
+    with connect(served) as connection:
+        connection.sendall(sent)
+        received = b""
+        while piece := connection.recv(65536):
+            received += piece
+            if b"\r\n\r\n" in received:
+                break
+        return received
+
+
+def answers(served: Served) -> bool:
+    return httpx.post(f"{served.root}/rerank", json=BODY, timeout=120, trust_env=False).status_code == 200
+
+
+def test_a_request_that_never_gets_through_its_head_is_cut_off(own: Served) -> None:
+    with ExitStack() as stack:
+        slow = [stack.enter_context(connect(own)) for _ in range(50)]
+        for connection in slow[:25]:
+            connection.sendall(b"POST /rerank HT")
+        assert answers(own)
+        assert all(connection.recv(1) == b"" for connection in slow)
+
+
+def test_a_body_that_never_arrives_is_refused(own: Served) -> None:
+    with connect(own) as connection:
+        connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\n{")
+        assert answers(own)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 408")
+
+
+def test_idle_connections_leave_room_for_others(own: Served) -> None:
+    with ExitStack() as stack:
+        for _ in range(200):
+            stack.enter_context(connect(own))
+        assert answers(own)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (HEAD + b"X: " + b"a" * 200_000 + b"\r\n\r\n", b"400"),
+        (HEAD + b"Content-Length: 99999999999999\r\n\r\n", b"413"),
+        (HEAD + b"Content-Length: -1\r\n\r\n", b"400"),
+        (HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}x", b"400"),
+        (HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n", b"400"),
+        (HEAD + b"Transfer-Encoding: chunked, gzip\r\n\r\n", b"400"),
+        (HEAD + b"Transfer-Encoding : chunked\r\n\r\n", b"400"),
+        (HEAD + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", b"415"),
+        (b"POST /rerank HTTP/1.1\r\n Host: x\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 600 + b"\r\n\r\n", b"400"),
+    ],
+)
+def test_malformed_and_ambiguous_requests_are_refused(own: Served, sent: bytes, status: bytes) -> None:
+    assert said(own, sent).split(b" ")[1] == status
+    assert answers(own)
+
+
+def test_bodies_without_end_or_with_much_structure_take_little_memory(own: Served) -> None:
+    memory = psutil.Process(own.process.pid).memory_info
+    assert answers(own)
+    before = memory().rss
+    piece = b"1000\r\n" + b"a" * 4096 + b"\r\n"
+    with connect(own) as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b'4\r\n{"a"\r\n3\r\n:"b\r\n')
+        with pytest.raises(OSError):
+            for _ in range(100_000):
+                connection.sendall(piece)
+    structure = b'{"query": "q", "documents": [' + b"[]," * 2_000_000 + b"[]]}"
+    answer = httpx.post(f"{own.root}/rerank", content=structure, timeout=120, trust_env=False)
+    assert answer.status_code == 400
+    assert answers(own)
+    assert memory().rss < before + 64 * 1024 * 1024
+
+
+def test_callers_that_go_away_free_their_work(own: Served) -> None:
+    body = {"query": QUERY, "documents": [f"word{n} " * 400 for n in range(400)]}
+    for _ in range(20):
+        with pytest.raises(httpx.TimeoutException):
+            httpx.post(f"{own.root}/rerank", json=body, timeout=0.05, trust_env=False)
+    # Twenty of these take minutes; a short one waits for what runs already.
+    began = time.monotonic()
+    assert answers(own)
+    assert time.monotonic() - began < 60
