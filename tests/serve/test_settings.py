@@ -16,6 +16,8 @@ OTHER: dict[str, Any] = {
     "workers": 3,
     "host": "0.0.0.0",
     "port": 1,
+    "http_port": 2,
+    "strict_models": True,
     "default_deadline": 2.5,
     "max_documents": 7,
     "max_text_bytes": 8,
@@ -30,6 +32,12 @@ OTHER: dict[str, Any] = {
     "feedback_texts": True,
     "drain_timeout": 0.5,
 }
+
+
+@pytest.fixture(autouse=True)
+def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other tests' port is not set here."""
+    monkeypatch.delenv("CROSSRANK_HTTP_PORT")
 
 
 @pytest.fixture
