@@ -11,13 +11,13 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from crossrank.errors import Cancelled, CrossrankError, InvalidRequest, UnknownModel
+from crossrank.errors import Cancelled, CrossrankError, InvalidRequest, Overloaded, UnknownModel
 from crossrank.serve.http.body import parse_json, read_body
 from crossrank.serve.http.dialects.dialect import Answer, Body, Dialect
 from crossrank.serve.http.dialects.tei import Tei
 from crossrank.serve.http.errors import HttpError, error_response
 from crossrank.serve.ranking import Ranking
-from crossrank.serve.rpc import RpcRunner
+from crossrank.serve.rpc import RpcCall, RpcRunner
 from crossrank.v1 import ranker_pb2
 
 AnyDialect = Dialect[Any, Any, Any]
@@ -48,54 +48,57 @@ class Endpoint:
         """The handler of one path."""
 
         async def handle(request: Request) -> Response:
+            # What of a refused body still comes is not read to its end, which it may not have.
+            whole = False
             try:
-                raw = await self._body(request)
+                seconds = _seconds(request.headers.get(TIMEOUT_HEADER))
+                with self._rpc.observe("HTTP", lambda: None) as call:
+                    raw = await self._body(request)
+                    whole = True
+                    with self._rpc.accepted(len(raw)):
+                        return await _until_gone(request, self._answer(choose, raw, request, call, seconds))
             except CrossrankError as error:
-                # What of the body still comes is not read to its end, which it may not have.
-                return error_response(request, error, close=True)
-            try:
-                given = parse_json(raw)
-                dialect = choose(given, request.headers)
-                try:
-                    return await _until_gone(request, self._answer(dialect, given, request))
-                except InvalidRequest as error:
-                    raise _in_words_of(dialect, error) from None
-            except CrossrankError as error:
-                return error_response(request, error)
+                return error_response(request, error, close=not whole)
 
         return handle
 
     async def _body(self, request: Request) -> bytes:
         settings = self._ranking.settings
-        return await read_body(
-            request, max_bytes=settings.max_message_bytes, max_documents=settings.max_documents, seconds=_RECEIVE
-        )
+        with self._rpc.refusals("receiving"):
+            return await read_body(
+                request, max_bytes=settings.max_message_bytes, max_documents=settings.max_documents, seconds=_RECEIVE
+            )
 
-    async def _answer(self, dialect: AnyDialect, given: dict[str, Any], request: Request) -> Response:
+    async def _answer(
+        self, choose: Choose, raw: bytes, request: Request, call: RpcCall, seconds: float | None
+    ) -> Response:
+        with self._rpc.refusals("message"):
+            given = parse_json(raw)
+            dialect = choose(given, request.headers)
+            try:
+                body: Body = dialect.body.model_validate(given)
+            except ValidationError as error:
+                raise InvalidRequest(_first(error)) from None
         try:
-            body: Body = dialect.body.model_validate(given)
-        except ValidationError as error:
-            raise InvalidRequest(_first(error)) from None
-        message = dialect.request(body)
-        message.model = self._model(message.model)
-        seconds = _seconds(request.headers.get(TIMEOUT_HEADER))
-        response: ranker_pb2.RankResponse | ranker_pb2.ScoreResponse
-        if isinstance(message, ranker_pb2.RankRequest):
-
-            async def rank(identifier: str) -> ranker_pb2.RankResponse:
-                return await self._ranking.rank(message, identifier, seconds)
-
-            response = await self._rpc.observe("HTTP Rank", message.request_id, len(message.documents), rank)
-        else:
-
-            async def score(identifier: str) -> ranker_pb2.ScoreResponse:
-                return await self._ranking.score(message, identifier, seconds)
-
-            response = await self._rpc.observe("HTTP Score", message.request_id, len(message.pairs), score)
-        if body.must_fit() and (cut := response.usage.truncated_documents):
-            raise InvalidRequest(f"{dialect.field}: {cut} are too long; shorten them, or let them be truncated")
+            message = dialect.request(body)
+            message.model = self._model(message.model)
+            with self._rpc.refusals("queue", Overloaded):
+                response = await self._asked(message, call, seconds)
+            if body.must_fit() and (cut := response.usage.truncated_documents):
+                raise InvalidRequest(f"{dialect.field}: {cut} are too long; shorten them, or let them be truncated")
+        except InvalidRequest as error:
+            raise _in_words_of(dialect, error) from None
         content = dialect.answer(Answer(body, response, int(time.time())))
         return JSONResponse(content, headers={MODEL_HEADER: f"{response.model}@{response.version}"})
+
+    async def _asked(
+        self, message: ranker_pb2.RankRequest | ranker_pb2.ScoreRequest, call: RpcCall, seconds: float | None
+    ) -> ranker_pb2.RankResponse | ranker_pb2.ScoreResponse:
+        if isinstance(message, ranker_pb2.RankRequest):
+            call.identify(message.request_id, len(message.documents))
+            return await self._ranking.rank(message, call.identifier, seconds)
+        call.identify(message.request_id, len(message.pairs))
+        return await self._ranking.score(message, call.identifier, seconds)
 
     def _model(self, given: str) -> str:
         """The model that is asked for; the default one for the names of other vendors, which many clients fix."""
