@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 from crossrank.errors import CrossrankError, InvalidRequest
-from crossrank.results import RankedDocument
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from crossrank.results import RankedDocument
 
 ScoreKind: TypeAlias = Literal["logit", "probability"]
 LongDocumentStrategy: TypeAlias = Literal["truncate", "chunk"]
@@ -33,7 +34,7 @@ class Reranker(Protocol):
         max_length: int | None = None,
         long_documents: LongDocumentStrategy = "truncate",
         return_documents: bool = False,
-    ) -> list[RankedDocument]:
+    ) -> "list[RankedDocument]":
         """Orders documents by relevance to a query, best first; equal logits keep the order of the documents.
 
         Args:
@@ -61,7 +62,7 @@ class Reranker(Protocol):
         max_length: int | None = None,
         long_documents: LongDocumentStrategy = "truncate",
         return_documents: bool = False,
-    ) -> Iterator[tuple[int, list[RankedDocument] | CrossrankError]]:
+    ) -> "Iterator[tuple[int, list[RankedDocument] | CrossrankError]]":
         """Ranks many queries, each given with its documents; the options are those of `rank`.
 
         Yields:

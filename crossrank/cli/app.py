@@ -15,17 +15,17 @@ from crossrank.errors import CrossrankError
 
 # By name: where its function or its group of commands is below crossrank.cli, and how its help begins.
 COMMANDS = {
-    "mine-code": ("train:mine_code", "Turn Python source trees into evaluation sets"),
-    "train": ("train:train", "Fine-tune a cross-encoder as a recipe says"),
-    "evaluate": ("train:evaluate", "Evaluate a model on the candidates of an evaluation set"),
-    "export-onnx": ("export:export_onnx", "Convert a cross-encoder to ONNX"),
-    "export-pytorch": ("export:export_pytorch", "Write a ranker's weights as a cross-encoder"),
-    "inspect": ("inspect:inspect", "Show what a ranker holds"),
-    "serve": ("serve:serve", "Serve rankers over gRPC"),
-    "rank": ("rank:rank", "Order files by their relevance to a query"),
-    "feedback": ("feedback:app", "Turn what users said about answers into training rows"),
-    "bench": ("bench:app", "Measure a ranker: load, ranking quality and capacity"),
-    "quickstart": ("quickstart:quickstart", "Serve, fine-tune, export and serve again: offline"),
+    "mine-code": ("train:mine_code", "Turn Python source trees into evaluation sets."),
+    "train": ("train:train", "Fine-tune a cross-encoder as a recipe says."),
+    "evaluate": ("train:evaluate", "Evaluate a model on the candidates of an evaluation set."),
+    "export-onnx": ("export:export_onnx", "Convert a cross-encoder to ONNX."),
+    "export-pytorch": ("export:export_pytorch", "Write a ranker's weights as a cross-encoder."),
+    "inspect": ("inspect:inspect", "Show what a ranker holds."),
+    "serve": ("serve:serve", "Serve rankers over gRPC."),
+    "rank": ("rank:rank", "Order files by their relevance to a query."),
+    "feedback": ("feedback:app", "Turn what users said about answers into training rows."),
+    "bench": ("bench:app", "Measure a ranker: load, ranking quality and capacity."),
+    "quickstart": ("quickstart:quickstart", "Serve, fine-tune, export and serve again: offline."),
 }
 _STYLE: dict[str, Any] = {
     "pretty_exceptions_enable": False,

@@ -74,7 +74,7 @@ def capacity(ranker: Ranker, out: Out = None, as_json: AsJson = False, **given: 
 
 @app.command("report")
 def report(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="result.json of other bench commands.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files result.json of other bench commands.")],
     out: Annotated[Path, typer.Option(help="Directory for report.html and the plots.")] = Path("bench-report"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the paths of the files as JSON.")] = False,
 ) -> None:
@@ -93,8 +93,8 @@ def report(
 
 @app.command("compare")
 def compare(
-    before: Annotated[Path, typer.Argument(help="result.json of a bench command.")],
-    after: Annotated[Path, typer.Argument(help="result.json of the same command, later.")],
+    before: Annotated[Path, typer.Argument(help="File result.json of a bench command.")],
+    after: Annotated[Path, typer.Argument(help="File result.json of the same command, later.")],
     as_json: AsJson = False,
 ) -> None:
     """Show what changed between two results beyond noise."""

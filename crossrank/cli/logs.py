@@ -23,7 +23,7 @@ def _terminal() -> logging.Handler:
     from crossrank.cli.output import console
 
     handler = RichHandler(
-        console=console, show_level=False, show_path=False, highlighter=NullHighlighter(), log_time_format=_TIME
+        console=console(), show_level=False, show_path=False, highlighter=NullHighlighter(), log_time_format=_TIME
     )
     handler.setFormatter(_Printable())
     # Bars show how far work is; see `crossrank.cli.progress`.

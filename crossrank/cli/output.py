@@ -6,14 +6,14 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from crossrank.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # A file or a pipe has no width; rich would take 80 columns and fold the tables.
 _WIDTH_OF_FILES = 120
@@ -21,9 +21,16 @@ _WIDTH_OF_FILES = 120
 # reads as something else; halves of surrogate pairs, which names of files can have.
 _STEERING = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
-# Progress and notes go to standard error, so that standard output holds the result and nothing else.
-console = Console(stderr=True, emoji=False)
 _log = logging.getLogger(__name__)
+
+
+@cache
+def console() -> "Console":
+    """Standard error, for progress and notes, so that standard output holds the result and nothing else."""
+    # Rich is imported by what draws: help texts, whose modules import this one, need none of it.
+    from rich.console import Console
+
+    return Console(stderr=True, emoji=False)
 
 
 def print_json(value: Any) -> None:
@@ -63,6 +70,10 @@ def ranker_or_default(ranker: str | None) -> Path:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints a table: the first column to the left, the others to the right."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     # As text it is printed as it is: rich would turn `a:x:b` into an emoji, and brackets into styles.
     table = Table(title=Text(printable(title)), title_justify="left")
     for number, column in enumerate(columns):

@@ -6,14 +6,13 @@ In a file or a pipe the lines of the log say the same.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from crossrank.cli.output import console, printable
 from crossrank.progress import Progress, duration
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _log = logging.getLogger(__name__)
 
@@ -21,14 +20,16 @@ _log = logging.getLogger(__name__)
 @contextmanager
 def progress_bars() -> Iterator[None]:
     """While it lasts, a terminal shows bars of every `crossrank.progress.Progress` that runs."""
-    if not console.is_terminal:
+    if not console().is_terminal:
         yield
         return
+    from rich.live import Live
+
     bars = _Bars()
     log = logging.getLogger("crossrank")
     log.addHandler(bars)
     try:
-        with Live(get_renderable=bars.table, console=console, transient=True):
+        with Live(get_renderable=bars.table, console=console(), transient=True):
             yield
     finally:
         log.removeHandler(bars)
@@ -52,8 +53,12 @@ class _Bars(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self._shown = getattr(record, "progress", self._shown)
 
-    def table(self) -> Table:
+    def table(self) -> "Table":
         """A line for the work that runs, and one for the work inside of it."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
         table = Table.grid(padding=(0, 1))
         work = self._shown if self._shown and not self._shown.ended else None
         while work:

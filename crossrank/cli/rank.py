@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from crossrank.cli.options import options_of, parse
 from crossrank.cli.output import print_json, print_table, ranker_or_default
 from crossrank.reranker import LongDocumentStrategy, ScoreKind
-from crossrank.results import RankedDocument
 
 if TYPE_CHECKING:
     from crossrank.client import RankClient
     from crossrank.inference.scorer import Scorer
+    from crossrank.results import RankedDocument
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def _client(options: RankCommandOptions) -> "RankClient":
     return RankClient(options.target or DEFAULT_TARGET, model=options.model)
 
 
-def _excerpt(result: RankedDocument) -> str:
+def _excerpt(result: "RankedDocument") -> str:
     """The beginning of a document, or of the chunk that gave its score."""
     start, end = result.get("span", (0, None))
     line = " ".join(result["text"][start:end].split())
