@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 QUICKSTART_DIR ?= quickstart
 BENCH_DIR ?= bench-result
-STUBS := crossrank/v1
+STUBS := crossrank/v1 crossrank/tei/v1
 
 .PHONY: install quickstart test test-install verify check bench proto proto-baseline
 
@@ -36,7 +36,7 @@ check: install
 	$(BIN)/buf breaking --against protos/baseline.binpb
 	rm -rf build/stubs && mkdir -p build/stubs
 	$(call generate,build/stubs)
-	diff -r -x __init__.py -x __pycache__ build/stubs/crossrank/v1 $(STUBS)
+	for stubs in $(STUBS); do diff -r -x __init__.py -x __pycache__ build/stubs/$$stubs $$stubs || exit; done
 
 # Prints what changed since the reference, and fails nothing: machines differ, so ratios within the run are compared.
 bench: quickstart
@@ -53,5 +53,6 @@ proto-baseline: install
 
 define generate
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos --python_out=$(1) --mypy_out=$(1) \
-		--grpc_python_out=$(1) --mypy_grpc_out=$(1) protos/crossrank/v1/ranker.proto
+		--grpc_python_out=$(1) --mypy_grpc_out=$(1) protos/crossrank/v1/ranker.proto \
+		protos/crossrank/tei/v1/tei.proto
 endef

@@ -22,6 +22,7 @@ from crossrank.serve.ranking import Ranking
 from crossrank.serve.registry import ModelRegistry
 from crossrank.serve.rpc import RpcRunner
 from crossrank.serve.settings import ServerSettings, address_of
+from crossrank.serve.tei_service import TeiServicer
 from crossrank.v1 import ranker_pb2
 
 _RANK, _FEEDBACK = (
@@ -83,6 +84,9 @@ class RankServer:
             servicer = FeedbackServicer(self._feedback, settings, rpc)
             handlers.append(grpc.method_handlers_generic_handler(_FEEDBACK, servicer.handlers()))
             self._services.append(_FEEDBACK)
+        for name, methods in TeiServicer(ranking, rpc).handlers().items():
+            handlers.append(grpc.method_handlers_generic_handler(name, methods))
+            self._services.append(name)
         self._server.add_generic_rpc_handlers(handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
