@@ -152,7 +152,7 @@ class FeedbackStore:
             # A full disk can end the transaction by itself.
             with suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
-            _log.error("feedback store", error=f"{type(error).__name__}: {error}", lost=len(jobs))
+            _log.error("feedback store", lost=len(jobs), code=getattr(error, "sqlite_errorname", ""), exc_info=error)
             outcomes = [_handed_out(error) for _ in jobs]
         with self._lock:
             self._waiting -= sum(job.size for job in batch)

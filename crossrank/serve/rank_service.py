@@ -40,9 +40,8 @@ class RankServicer:
         return {
             "Rank": self._rpc.unary("Rank", ranker_pb2.RankRequest, self._rank),
             "Score": self._rpc.unary("Score", ranker_pb2.ScoreRequest, self._score),
-            "RankStream": grpc.stream_stream_rpc_method_handler(
-                self._rank_stream,
-                response_serializer=ranker_pb2.RankStreamResponse.SerializeToString,
+            "RankStream": self._rpc.stream(
+                "RankStream", self._rank_stream, ranker_pb2.RankStreamResponse.SerializeToString
             ),
             "ListModels": self._rpc.unary("ListModels", ranker_pb2.ListModelsRequest, self._list_models),
         }
@@ -64,7 +63,7 @@ class RankServicer:
         self._ranking.models.require_loaded()
         return ranker_pb2.ListModelsResponse(models=self._ranking.models.describe())
 
-    async def _rank_stream(self, _: object, context: _StreamContext) -> None:
+    async def _rank_stream(self, context: _StreamContext) -> None:
         """Answers each query of a stream when it is ready; a fault of one leaves the others."""
         if self._streams >= _STREAMS:
             self._rpc.metrics.refused("budget")

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 import structlog
 from google.protobuf.message import Message
-from grpc.aio import ServicerContext
+from grpc.aio import AbortError, ServicerContext
 
 from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Overloaded
 from crossrank.serve.budget import Budget
@@ -102,6 +102,33 @@ class RpcRunner:
         made: Any = grpc.stream_unary_rpc_method_handler(run, response_serializer=_serialized)
         return made  # type: ignore[no-any-return]
 
+    def stream(
+        self,
+        method: str,
+        handler: Callable[[ServicerContext[bytes, _Response]], Awaitable[None]],
+        serializer: Callable[[_Response], bytes],
+    ) -> "grpc.RpcMethodHandler[bytes, _Response]":
+        """Makes the gRPC handler of a method of two streams, which reads and writes by its context.
+
+        Args:
+            method: name of the RPC.
+            handler: what it raises is a fault of the server.
+            serializer: of its responses.
+        """
+
+        async def run(_: object, context: ServicerContext[bytes, _Response]) -> None:
+            try:
+                await handler(context)
+            except (asyncio.CancelledError, AbortError):
+                raise
+            except Exception as error:
+                # gRPC would send its message to the caller.
+                _log.error("fault", method=method, exc_info=error)
+                await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+
+        made: Any = grpc.stream_stream_rpc_method_handler(run, response_serializer=serializer)
+        return made  # type: ignore[no-any-return]
+
     async def _answer(
         self,
         context: ServicerContext[bytes, _Response],
@@ -165,7 +192,9 @@ class RpcRunner:
             left = time_remaining()
             status = Cancelled.status if left is None or left > _TRAVEL else DeadlineExceeded.status
             raise
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+                raise
             # Its frames hold the request, until the garbage collector comes by.
             clear_frames(error.__traceback__)
             # INTERNAL is a fault of the server: its message may hold paths.

@@ -16,6 +16,7 @@ from crossrank.errors import UsageError
 from crossrank.feedback.store import FeedbackStore
 from crossrank.serve.feedback_service import FeedbackServicer
 from crossrank.serve.http.listener import HttpListener
+from crossrank.serve.logs import log_loop_error
 from crossrank.serve.metrics import Metrics
 from crossrank.serve.rank_service import RankServicer
 from crossrank.serve.ranking import Ranking
@@ -99,6 +100,7 @@ class RankServer:
             UsageError: the address is in use or not to be had.
             InvalidRanker: a ranker cannot be served.
         """
+        asyncio.get_running_loop().set_exception_handler(log_loop_error)
         address = address_of(self._settings.host, self._settings.port)
         try:
             port: int = self._server.add_insecure_port(address)
