@@ -53,11 +53,15 @@ def endless_loop(path: Path) -> Path:
     return path
 
 
-def hanging_ranker(copy: Path) -> Path:
-    """Copies the default ranker, with a node that is quick for short pairs and takes hours for long ones.
+def hanging_ranker(copy: Path, golden_document: str | None = None) -> Path:
+    """Copies the default ranker, with a node that is quick for short pairs and takes an hour for one of 100 words.
 
-    It compares all pairs of n**4 boxes for n tokens, and ONNX Runtime cannot end it before it is done. Only the
+    It compares all pairs of n**3 boxes for n tokens, and ONNX Runtime cannot end it before it is done. Only the
     shortest golden pair is kept.
+
+    Args:
+        copy: where it is written.
+        golden_document: the document of its golden pair.
     """
     shutil.copytree(DEFAULT_RANKER, copy)
     path = copy / "onnx" / "manifest.json"
@@ -67,7 +71,7 @@ def hanging_ranker(copy: Path) -> Path:
     [last] = (node for node in graph.graph.node if "logits" in node.output)
     last.output[list(last.output).index("logits")] = "before"
     constants: dict[str, NDArray[Any]] = {
-        "hang_four": np.array([4.0], dtype=np.float32),
+        "hang_three": np.array([3.0], dtype=np.float32),
         "hang_one": np.array([1], dtype=np.int64),
         "hang_box": np.array([[[0, 0, 1, 1]]], dtype=np.float32),
         "hang_score": np.array([[[1]]], dtype=np.float32),
@@ -83,7 +87,7 @@ def hanging_ranker(copy: Path) -> Path:
             helper.make_node("Shape", ["input_ids"], ["hang_shape"]),
             helper.make_node("Gather", ["hang_shape", "hang_last"], ["hang_length"]),
             helper.make_node("Cast", ["hang_length"], ["hang_length_f"], to=TensorProto.FLOAT),
-            helper.make_node("Pow", ["hang_length_f", "hang_four"], ["hang_count_f"]),
+            helper.make_node("Pow", ["hang_length_f", "hang_three"], ["hang_count_f"]),
             helper.make_node("Cast", ["hang_count_f"], ["hang_count"], to=TensorProto.INT64),
             helper.make_node("Concat", ["hang_one", "hang_count", "hang_sides"], ["hang_boxes_shape"], axis=0),
             helper.make_node("Expand", ["hang_box", "hang_boxes_shape"], ["hang_boxes"]),
@@ -102,6 +106,8 @@ def hanging_ranker(copy: Path) -> Path:
     for node in graph.graph.node:
         variant["operators"][node.op_type] = sum(other.op_type == node.op_type for other in graph.graph.node)
     manifest["golden_pairs"], variant["golden"] = manifest["golden_pairs"][:1], variant["golden"][:1]
+    if golden_document is not None:
+        manifest["golden_pairs"][0]["document"] = golden_document
     manifest["files"] = {name: sha256_of(copy / name) for name in manifest["files"]}
     path.write_text(json.dumps(manifest))
     return copy

@@ -24,9 +24,9 @@ def serve(
     A flag beats CROSSRANK_… in the environment (CROSSRANK_PORT for --port), which beats the file.
     """
     from crossrank.inference.session import require_onnxruntime
+    from crossrank.serve.lifecycle import serve as run
     from crossrank.serve.logs import configure_logs
     from crossrank.serve.server import Ports
-    from crossrank.serve.server import serve as run
 
     settings = load_settings(given if ranker is None else {"ranker": ranker, **given}, config)
     require_onnxruntime()
@@ -39,4 +39,4 @@ def serve(
             print(f"HTTP on http://{address_of(settings.host, ports.http)}")
         sys.stdout.flush()
 
-    asyncio.run(run(settings, tell))
+    raise typer.Exit(asyncio.run(run(settings, tell)))

@@ -36,7 +36,9 @@ def local_server(*arguments: str, log: int | None = None) -> Iterator[LocalServe
     Raises:
         CrossrankError: it did not start.
     """
-    command = [sys.executable, "-P", "-m", "crossrank.cli", "serve", *arguments, "--port", "0", "--http-port", "none"]
+    # Nobody who balances calls waits for word that it drains.
+    quiet = ("--drain-delay", "0", "--http-port", "none")
+    command = [sys.executable, "-P", "-m", "crossrank.cli", "serve", *quiet, *arguments, "--port", "0"]
     # In a session of its own: Ctrl-C is for who started it, and ends it in order.
     with (
         tempfile.TemporaryFile("w+") as file,

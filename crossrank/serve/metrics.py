@@ -99,6 +99,14 @@ class _Engines(Collector):
         )
         tokens = CounterMetricFamily("crossrank_tokens", "Tokens that were computed.", labels=("model",))
         busy = CounterMetricFamily("crossrank_busy_seconds", "Seconds of all batches together.", labels=("model",))
+        terminated = CounterMetricFamily(
+            "crossrank_runs_terminated",
+            "Runs that were ended: nobody waited for them any more, or they took too long.",
+            labels=("model",),
+        )
+        faults = CounterMetricFamily(
+            "crossrank_worker_faults", "Workers that failed and were replaced.", labels=("model",)
+        )
         queued = GaugeMetricFamily("crossrank_queued_tokens", "Tokens that no batch has taken.", labels=("model",))
         documents = CounterMetricFamily(
             "crossrank_documents",
@@ -111,11 +119,13 @@ class _Engines(Collector):
                 pairs.add_metric((name, outcome), getattr(counts, outcome))
             tokens.add_metric((name,), counts.tokens)
             busy.add_metric((name,), counts.busy_seconds)
+            terminated.add_metric((name,), counts.terminated)
+            faults.add_metric((name,), counts.worker_faults)
             queued.add_metric((name,), engine.scorer.scheduler.queued_tokens)
             if (cache := engine.scorer.tokenizer.documents) is not None:
                 documents.add_metric((name, "cached"), cache.hits)
                 documents.add_metric((name, "read"), cache.misses)
-        yield from (pairs, tokens, busy, queued, documents)
+        yield from (pairs, tokens, busy, terminated, faults, queued, documents)
 
 
 class _Feedback(Collector):

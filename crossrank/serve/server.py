@@ -1,20 +1,18 @@
 """gRPC server: binds, loads, serves, drains."""
 
 import asyncio
-import signal
-from collections.abc import Callable
 from typing import NamedTuple
 
 import grpc
 import structlog
 from grpc.aio import server as grpc_server
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from crossrank.errors import UsageError
 from crossrank.feedback.store import FeedbackStore
 from crossrank.serve.feedback_service import FeedbackServicer
+from crossrank.serve.health import HEALTH, Health, Reflection
 from crossrank.serve.http.listener import HttpListener
 from crossrank.serve.logs import log_loop_error
 from crossrank.serve.metrics import Metrics
@@ -34,8 +32,6 @@ _RANK, _FEEDBACK = (
 _OTHER_RPCS = 300
 
 _log = structlog.get_logger()
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Ports(NamedTuple):
@@ -51,25 +47,26 @@ class RankServer:
     Args:
         settings: see `ServerSettings`.
 
+    Attributes:
+        models: the rankers; empty until they are loaded.
+
     Raises:
         UsageError: the feedback store cannot be opened.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
-        self._models = ModelRegistry()
+        self.models = ModelRegistry()
         self._feedback = (
             FeedbackStore(settings.feedback, keep_texts=settings.feedback_texts) if settings.feedback else None
         )
-        self._metrics = Metrics(self._models, self._feedback)
+        self._metrics = Metrics(self.models, self._feedback)
         rpc = RpcRunner(settings, self._metrics)
-        ranking = Ranking(self._models, settings, self._feedback)
+        ranking = Ranking(self.models, settings, self._feedback)
         self._servicer = RankServicer(ranking, rpc)
         self._ranking, self._rpc = ranking, rpc
         self._http: HttpListener | None = None
-        self._is_serving = False
-        self._services = [_RANK]
-        self._health = health_aio.HealthServicer()
+        services = [_RANK]
         self._server = grpc_server(
             options=(
                 # Two servers on one port would share its calls between them without a word.
@@ -84,14 +81,15 @@ class RankServer:
         if self._feedback is not None:
             servicer = FeedbackServicer(self._feedback, settings, rpc)
             handlers.append(grpc.method_handlers_generic_handler(_FEEDBACK, servicer.handlers()))
-            self._services.append(_FEEDBACK)
+            services.append(_FEEDBACK)
         for name, methods in TeiServicer(ranking, rpc).handlers().items():
             handlers.append(grpc.method_handlers_generic_handler(name, methods))
-            self._services.append(name)
+            services.append(name)
         self._server.add_generic_rpc_handlers(handlers)
+        self._health = Health(services)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-        reflection.enable_server_reflection((*self._services, health, reflection.SERVICE_NAME), self._server)
+        self._reflection = Reflection((*services, HEALTH, reflection.SERVICE_NAME))
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(self._reflection, self._server)  # type: ignore[no-untyped-call]
 
     async def start(self) -> Ports:
         """Binds the ports, then loads the rankers; until they are loaded calls get UNAVAILABLE.
@@ -110,60 +108,55 @@ class RankServer:
             # FastAPI takes a while to import.
             from crossrank.serve.http.app import build_app
 
-            app = build_app(self._ranking, self._rpc, lambda: self._is_serving)
+            app = build_app(self._ranking, self._rpc, lambda: self._health.serving)
             self._http = HttpListener(app, self._settings.host, self._settings.http_port)
-        await self._set_health(_NOT_SERVING)
         await self._server.start()
         if self._http is not None:
             self._http.start()
         if self._settings.metrics_port is not None:
             metrics_port = self._metrics.serve(self._settings.host, self._settings.metrics_port)
             _log.info("metrics", host=self._settings.host, port=metrics_port)
-        await asyncio.to_thread(self._models.load, self._settings)
-        await self._set_health(_SERVING)
-        for model in self._models.describe():
+        await asyncio.to_thread(self.models.load, self._settings)
+        self._health.set(True)
+        for model in self.models.describe():
             _log.info("model", name=model.name, version=model.version, variant=model.variant, provider=model.provider)
         _log.info("serving", host=self._settings.host, port=port)
         return Ports(port, None if self._http is None else self._http.port)
 
-    async def stop(self) -> None:
-        """Refuses new calls, lets those in flight finish within the drain time, then ends."""
-        _log.info("draining", seconds=self._settings.drain_timeout)
-        await self._health.enter_graceful_shutdown()
-        self._is_serving = False
+    async def stop(self, pause: float = 0.0) -> bool:
+        """Tells that it ends, refuses new calls after a pause, and lets those in flight finish within the drain time.
+
+        Args:
+            pause: seconds in which whoever balances calls may read that this server is NOT_SERVING; calls are still
+                answered.
+
+        Returns:
+            Whether everything ended; False where a run of a model did not.
+        """
+        _log.info("draining", pause=pause, seconds=self._settings.drain_timeout)
+        self._health.set(False)
+        await asyncio.sleep(pause)
+        self._health.end()
+        self._reflection.end()
         self._servicer.drain()
         async with asyncio.TaskGroup() as stopping:
             stopping.create_task(self._server.stop(self._settings.drain_timeout))
             if self._http is not None:
                 stopping.create_task(self._http.stop(self._settings.drain_timeout))
+        hung = await self.close()
+        _log.info("stopped", hung=hung)
+        return not hung
+
+    async def close(self) -> list[str]:
+        """Ends what was started, and closes files.
+
+        Returns:
+            The names of the rankers of which a run did not end.
+        """
+        await self._server.stop(None)
+        if self._http is not None:
+            await self._http.stop(0)
         if self._feedback is not None:
             await asyncio.to_thread(self._feedback.close)
-        await asyncio.to_thread(self._models.close)
-        _log.info("stopped")
-
-    async def _set_health(self, status: int) -> None:
-        self._is_serving = status == _SERVING
-        for name in ("", *self._services):
-            await self._health.set(name, status)
-
-
-async def serve(settings: ServerSettings, ready: Callable[[Ports], None]) -> None:
-    """Serves until SIGTERM or SIGINT, then drains.
-
-    Args:
-        settings: see `ServerSettings`.
-        ready: called with the ports once calls are answered.
-
-    Raises:
-        UsageError, InvalidRanker: as `RankServer.start` raises them.
-    """
-    server = RankServer(settings)
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    try:
-        ready(await server.start())
-        await stopping.wait()
-    finally:
-        await server.stop()
+        await asyncio.to_thread(self.models.close)
+        return [name for name, engine in self.models.engines() if engine.scorer.scheduler.workers]

@@ -124,6 +124,18 @@ class ServerSettings(BaseSettings):
     )
     feedback_texts: bool = Field(False, description="Also keep queries and shown documents there.")
     drain_timeout: float = Field(30.0, ge=0, description="Seconds for calls in flight after SIGTERM.")
+    drain_delay: float | None = Field(
+        None,
+        ge=0,
+        description="Seconds after SIGTERM in which health says NOT_SERVING and calls are still answered, for load "
+        "balancers to notice. Default: 5, or 0 on a terminal.",
+    )
+    run_limit: float = Field(
+        30.0,
+        gt=0,
+        description="Seconds that a run of a model may take before it is ended, if 20 times its prediction is shorter. "
+        "A server where it does not end takes itself out of service and exits with 70.",
+    )
 
     @field_validator("host")
     @classmethod

@@ -31,6 +31,8 @@ OTHER: dict[str, Any] = {
     "feedback": "feedback.db",
     "feedback_texts": True,
     "drain_timeout": 0.5,
+    "drain_delay": 0.25,
+    "run_limit": 2.5,
 }
 
 

@@ -23,7 +23,8 @@ class Served(NamedTuple):
 
 def serve(*arguments: str) -> Iterator[Served]:
     """A server of its own; ends with the generator."""
-    command = [sys.executable, "-P", "-m", "crossrank.cli", "serve", "--port", "0", "--http-port", "0", *arguments]
+    flags = ("--port", "0", "--http-port", "0", "--drain-delay", "0")
+    command = [sys.executable, "-P", "-m", "crossrank.cli", "serve", *flags, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
