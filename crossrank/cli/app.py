@@ -1,9 +1,11 @@
 """The `crossrank` command: a table of its commands, each imported only when it runs."""
 
+import functools
 import io
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +14,7 @@ from typer.main import get_command, get_group
 
 from crossrank.cli.logs import configure_logging
 from crossrank.errors import CrossrankError
+from crossrank.paths import from_home
 
 # By name: where its function or its group of commands is below crossrank.cli, and how its help begins.
 COMMANDS = {
@@ -41,10 +44,29 @@ def load(name: str) -> Any:
     loaded = getattr(import_module(f"crossrank.cli.{module}"), attribute)
     if isinstance(loaded, typer.Typer):
         loaded.rich_markup_mode = None
+        for command in loaded.registered_commands:
+            if command.callback:
+                command.callback = _with_home(command.callback)
         return get_group(loaded)
     alone = typer.Typer(add_completion=False, **_STYLE)
-    alone.command(name)(loaded)
+    alone.command(name)(_with_home(loaded))
     return get_command(alone)
+
+
+def _with_home(command: Callable[..., None]) -> Callable[..., None]:
+    """Expands `~` in the paths that a command is given: shells leave it in --option=~/path."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        command(**{name: _from_home(value) for name, value in given.items()})
+
+    return run
+
+
+def _from_home(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_from_home(each) for each in value]
+    return from_home(value) if isinstance(value, Path) else value
 
 
 class _Commands(TyperGroup):

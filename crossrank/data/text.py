@@ -31,7 +31,7 @@ _MARKS = {
 _LONE_RETURN = re.compile(r"\r(?!\n)")
 
 
-def text_lines(path: Path) -> Iterator[tuple[str, str]]:
+def text_lines(path: Path, *, may_be_blank: bool = False) -> Iterator[tuple[str, str]]:
     """Yield each line, its end kept, as (`path:line`, text); memory does not grow with the file.
 
     Lines end at a line feed, a carriage return or both; U+2028 and its like are legal inside of JSON strings. The
@@ -39,16 +39,16 @@ def text_lines(path: Path) -> Iterator[tuple[str, str]]:
 
     Raises:
         InvalidData: The file is not in its encoding, holds a NUL byte or a line of more than `MAX_LINE_BYTES`, cannot
-            be decompressed, expands to more than a text does, or all of it is blank.
+            be decompressed, expands to more than a text does, or all of it is blank where it must not be.
         OSError: The file cannot be read.
     """
     with _opened(path) as raw:
-        yield from lines_of(raw, str(path))
+        yield from lines_of(raw, str(path), may_be_blank=may_be_blank)
 
 
-def lines_of(raw: BinaryIO, name: str) -> Iterator[tuple[str, str]]:
+def lines_of(raw: BinaryIO, name: str, *, may_be_blank: bool = False) -> Iterator[tuple[str, str]]:
     """Yield the lines of a stream of bytes; see `text_lines`."""
-    blank, number = True, 0
+    blank, number = not may_be_blank, 0
     stream, offset = _as_utf8(raw, name)
     while line := stream.readline(MAX_LINE_BYTES + 1):
         where = f"{name}:{number + 1}"
@@ -71,11 +71,11 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
     return ((where, line) for where, line in text_lines(path) if line.strip())
 
 
-def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
+def read_text(path: Path, limit: int = MAX_TEXT_BYTES, *, may_be_blank: bool = False) -> str:
     """The text of a file, at most `limit` bytes of it, with its line ends as they are; raises as `text_lines` does."""
     parts: list[str] = []
     size = 0
-    for _, line in text_lines(path):
+    for _, line in text_lines(path, may_be_blank=may_be_blank):
         size += len(line.encode())
         if size > limit:
             raise InvalidData(path, f"larger than {limit >> 20} MiB, which is the most that is read as one text")

@@ -3,12 +3,13 @@
 import json
 import logging
 import tomllib
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from crossrank.data.qrels import LEARNT, MEASURED, judgements_of
 from crossrank.data.trec import ranking_from_scores
-from crossrank.errors import UsageError
+from crossrank.errors import InvalidData, UsageError
 from crossrank.evaluation.baselines import rank_baselines, score_candidates
 from crossrank.evaluation.compare import SystemComparison, compare_systems
 from crossrank.evaluation.eval_result import METRICS_FILE, RECIPE_FILE
@@ -18,6 +19,7 @@ from crossrank.inference.scorer import Scorer
 from crossrank.models.bi_encoder import BiEncoder
 from crossrank.models.cross_encoder import open_cross_encoder, predict
 from crossrank.models.location import is_bi_encoder
+from crossrank.paths import from_home
 from crossrank.progress import Progress
 
 _LOG = logging.getLogger("crossrank.evaluation")
@@ -44,6 +46,7 @@ def evaluate_model(
         UsageError, InvalidRanker: the model or the data cannot be used, or the model has learnt the data.
         InvalidData: a line of the data is invalid.
     """
+    model = str(from_home(model))
     is_ranker = (Path(model) / MANIFEST_PATH).is_file()
     if variant is not None and not is_ranker:
         raise UsageError(f"--variant {variant}: {model} is not a ranker and has no variants; export it first")
@@ -67,11 +70,15 @@ def _refuse_learnt(model: Path, data: Path, split: str | None) -> None:
     """Raises UsageError where the recipe that lies beside a model says that it learnt from what is to be measured."""
     try:
         sources = tomllib.loads((model / RECIPE_FILE).read_text(encoding="utf-8"))["data"]["train"]
-        learnt = [judgements_of(Path(each["path"]), each.get("split"), LEARNT) for each in sources if "path" in each]
-    except (OSError, ValueError, KeyError, TypeError):  # InvalidData, for data that changed since, is a ValueError
+        learnt = [(Path(each["path"]), each.get("split")) for each in sources if "path" in each]
+    except (OSError, ValueError, KeyError, TypeError):
         return
-    if judgements_of(data, split, MEASURED) in learnt:
-        raise UsageError(f"{model} has learnt from the judgements of {data}; measure on another split or set")
+    measured = judgements_of(data, split, MEASURED)
+    for path, learnt_split in learnt:
+        # A set that was changed or removed since says nothing about the others.
+        with suppress(InvalidData):
+            if judgements_of(path, learnt_split, LEARNT) == measured:
+                raise UsageError(f"{model} has learnt from the judgements of {data}; measure on another split or set")
 
 
 def _recorded_bi_encoder(model: Path) -> str | None:

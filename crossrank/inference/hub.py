@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crossrank.errors import UsageError, first_line
+from crossrank.paths import from_home
 
 # What answers where no ranker is named.
 DEFAULT_RANKER = Path(__file__).parent.parent / "default_ranker"
@@ -43,7 +44,7 @@ def locate_ranker(name: str | Path | None) -> Path:
     """
     if name is None:
         return DEFAULT_RANKER
-    path = Path(name).expanduser()
+    path = from_home(name)
     matched = _ID.fullmatch(str(name))
     if matched is None or isinstance(name, Path) or path.exists():
         return path

@@ -10,6 +10,7 @@ from crossrank.errors import UsageError, first_line
 from crossrank.inference.hub import download
 from crossrank.inference.manifest import sha256_of
 from crossrank.models.packaged import PACKAGED_BASE, packaged_base
+from crossrank.paths import from_home
 
 # What a model is made of. Pickles and code are never downloaded.
 _FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
@@ -25,8 +26,8 @@ def locate_model(name: str, revision: str | None = None) -> Path:
     Raises:
         UsageError: there is no such model, it has no config.json or no weights in safetensors, or the hub refuses it.
     """
-    if Path(name).is_dir():
-        directory = Path(name)
+    if from_home(name).is_dir():
+        directory = from_home(name)
     elif name == PACKAGED_BASE:
         directory = packaged_base()
     else:
@@ -41,7 +42,7 @@ def locate_model(name: str, revision: str | None = None) -> Path:
 
 def model_digest(name: str) -> str:
     """Identifies a model: the hash of a directory's configuration and weights, or a Hugging Face id as it is."""
-    directory = packaged_base() if name == PACKAGED_BASE else Path(name)
+    directory = packaged_base() if name == PACKAGED_BASE else from_home(name)
     files = sorted(directory.glob("config.json")) + sorted(directory.glob("*.safetensors"))
     return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest() if files else name
 

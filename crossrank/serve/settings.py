@@ -24,7 +24,9 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from crossrank.data.text import read_text
 from crossrank.errors import UsageError
+from crossrank.paths import from_home
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -145,7 +147,7 @@ class ServerSettings(BaseSettings):
     @field_validator("feedback")
     @classmethod
     def _from_home(cls, file: Path | None) -> Path | None:
-        return file and file.expanduser()
+        return file and from_home(file)
 
     @field_validator("feedback_texts")
     @classmethod
@@ -225,7 +227,7 @@ def _environment() -> dict[str, Any]:
 
 def _file(config: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(config.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_text(config, may_be_blank=True))
     except OSError as error:
         raise UsageError(f"{config}: {error.strerror}; name a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

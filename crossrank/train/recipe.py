@@ -178,7 +178,8 @@ class Distillation(Table):
         0.0, ge=0, description="added for a label of 1, after scaling, so that judgements correct the teacher"
     )
     cache: Path | None = Field(
-        None, description="file that keeps the teacher's scores; default: teacher-scores.sqlite beside the result"
+        None,
+        description="file that keeps the teacher's scores; default: teacher-scores.sqlite beside the result",
     )
 
 
@@ -208,7 +209,7 @@ class Calibration(Table):
 
 
 class Recipe(Table):
-    """One training run."""
+    """One training run; relative paths outside of `data` start at the working directory."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="of the model; letters, digits, ._-")
     base: str = Field(description="directory or Hugging Face id of a cross-encoder, or of a bi-encoder to start from")

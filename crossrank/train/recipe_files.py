@@ -9,7 +9,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
+from crossrank.data.text import read_text
 from crossrank.errors import UsageError
+from crossrank.paths import from_home
 from crossrank.train.recipe import Data, Recipe, Source
 
 
@@ -25,21 +27,27 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         UsageError: no such file, no TOML, an unknown key (the nearest known one is named), a value out of range.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        table = tomllib.loads(read_text(path))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
     data = table.setdefault("data", {})
     if isinstance(data, dict):
-        data["root"] = str(path.resolve().parent / str(data.get("root", "")))
+        data["root"] = str(path.resolve().parent / from_home(str(data.get("root", ""))))
     for override in overrides:
         _apply(table, override)
     try:
         recipe = Recipe.model_validate(table)
     except ValidationError as error:
         raise UsageError(f"{path}: {_sentence(error)}") from None
-    return recipe.model_copy(update={"data": _absolute(recipe.data)})
+    cache = recipe.distillation.cache and from_home(recipe.distillation.cache)
+    return recipe.model_copy(
+        update={
+            "data": _absolute(recipe.data),
+            "distillation": recipe.distillation.model_copy(update={"cache": cache}),
+        }
+    )
 
 
 def explain() -> list[tuple[str, str, str]]:
@@ -51,10 +59,13 @@ def explain() -> list[tuple[str, str, str]]:
 
 
 def _absolute(data: Data) -> Data:
-    root = data.root or Path()
+    root = from_home(data.root or Path())
+
+    def place(given: Path) -> Path:
+        return (root / from_home(given)).resolve()
 
     def at(given: Path | None) -> Path | None:
-        return None if given is None else (root / given.expanduser()).resolve()
+        return None if given is None else place(given)
 
     train = tuple(
         source.model_copy(
@@ -62,16 +73,16 @@ def _absolute(data: Data) -> Data:
                 "path": at(source.path),
                 "run": at(source.run),
                 "corpus": at(source.corpus),
-                "corpora": tuple((root / path.expanduser()).resolve() for path in source.corpora),
+                "corpora": tuple(map(place, source.corpora)),
                 # An id has no file of its own; a directory of save_to_disk does.
-                "dataset": str(at(Path(source.dataset)))
-                if source.dataset and (root / source.dataset).is_dir()
+                "dataset": str(place(Path(source.dataset)))
+                if source.dataset and place(Path(source.dataset)).is_dir()
                 else source.dataset,
             }
         )
         for source in data.train
     )
-    regression_sets = tuple((root / path.expanduser()).resolve() for path in data.regression_sets)
+    regression_sets = tuple(map(place, data.regression_sets))
     return data.model_copy(update={"train": train, "dev": at(data.dev), "regression_sets": regression_sets})
 
 
@@ -93,9 +104,9 @@ def _apply(table: dict[str, Any], override: str) -> None:
         table.pop(last, None)
         return
     if parents == ["data"] and last in ("root", "train", "dev") and isinstance(value, str):
-        value = str(Path(value).resolve())
+        value = str(from_home(value).resolve())
     if parents == ["data"] and last == "regression_sets":
-        value = [str(Path(str(path)).resolve()) for path in (value if isinstance(value, list) else [value])]
+        value = [str(from_home(str(path)).resolve()) for path in (value if isinstance(value, list) else [value])]
     table[last] = value
 
 

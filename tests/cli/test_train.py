@@ -114,10 +114,10 @@ BAD: dict[str, tuple[str, str, str]] = {
     "empty text": (
         "rows.csv",
         "query,document,label\nq,,1\nq,b,0\n",
-        "rows.csv:2: 'document' is not a text or is blank",
+        "rows.csv:2: 'document' is blank",
     ),
     "one class": ("rows.csv", "query,document,label\nq,a,1\np,b,1\n", "all 2 rows have the same label"),
-    "wrong separator": ("rows.csv", "query;document;label\nq;a;1\n", "rows.csv:1: only one column found"),
+    "wrong separator": ("rows.csv", "query|document|label\nq|a|1\n", "rows.csv:2: the columns are 'query|document"),
     "two labels": (
         "rows.csv",
         "query,document,label\nq,a,1\nq,b,0\nq,a,0\n",

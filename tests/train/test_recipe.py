@@ -102,3 +102,34 @@ def test_a_recipe_may_begin_with_a_byte_order_mark_and_name_home(
     plain = recipe.read_text(encoding="utf-8-sig").replace("[data]", '[data]\ndev = "~/dev"', 1)
     recipe.write_text(plain, encoding="utf-8-sig")
     assert load_recipe(recipe).data.dev == tmp_path / "home" / "dev"
+
+
+def test_home_is_expanded_in_every_path(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "saved").mkdir(parents=True)
+    recipe.write_text(
+        MINIMAL.replace('train = "rows.jsonl"', 'root = "~/data"\nregression_sets = ["~/guard", "plain"]')
+        + '[[data.train]]\npath = "rows.jsonl"\ncorpus = "~/corpus"\ncorpora = ["~/other"]\nrun = "~/a.run"\n'
+        + '[[data.train]]\ndataset = "~/saved"\n[distillation]\ncache = "~/scores.sqlite"\n'
+    )
+    loaded = load_recipe(recipe)
+    home = tmp_path / "home"
+    first, second = loaded.data.train
+    assert loaded.data.regression_sets == (home / "guard", home / "data" / "plain")
+    assert (first.path, first.corpus, first.run) == (home / "data" / "rows.jsonl", home / "corpus", home / "a.run")
+    assert (first.corpora, second.dataset) == ((home / "other",), str(home / "saved"))
+    assert loaded.distillation.cache == home / "scores.sqlite"
+    assert load_recipe(recipe, ["data.regression_sets=~/one"]).data.regression_sets == (home / "one",)
+    assert load_recipe(recipe, ["data.dev=~/one"]).data.dev == home / "one"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_recipes_of_other_editors_are_read(recipe: Path, encoding: str) -> None:
+    recipe.write_text(MINIMAL.replace("\n", "\r\n"), encoding=encoding)
+    assert load_recipe(recipe).name == "r"
+
+
+def test_a_recipe_that_is_no_text_is_refused_by_line(recipe: Path) -> None:
+    recipe.write_bytes(MINIMAL.encode() + b"# caf\xe9\n")
+    with pytest.raises(UsageError, match=r"recipe\.toml:6: not UTF-8"):
+        load_recipe(recipe)
