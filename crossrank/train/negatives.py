@@ -13,7 +13,7 @@ from crossrank.evaluation.baselines import Predict
 from crossrank.evaluation.first_stage import retrieve_by_cosine
 from crossrank.models.bi_encoder import BiEncoder
 from crossrank.progress import Progress
-from crossrank.train.recipe import Negatives
+from crossrank.train.recipe_data import Negatives
 
 # A scorer that need not find the hardest looks at so many for each one wanted.
 _LOOKED_AT = 4

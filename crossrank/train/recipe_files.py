@@ -12,7 +12,8 @@ from pydantic_core import PydanticUndefined
 from crossrank.data.text import read_text
 from crossrank.errors import UsageError
 from crossrank.paths import from_home
-from crossrank.train.recipe import Data, Recipe, Source
+from crossrank.train.recipe import Recipe
+from crossrank.train.recipe_data import Data, Source
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

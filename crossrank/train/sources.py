@@ -17,7 +17,8 @@ from crossrank.inference.hub import token_of_environment
 from crossrank.models.bi_encoder import BiEncoder
 from crossrank.models.cross_encoder import open_cross_encoder, predict
 from crossrank.train.negatives import mine_negatives
-from crossrank.train.recipe import PAIR_LOSSES, Negatives, Recipe, Source
+from crossrank.train.recipe import PAIR_LOSSES, Recipe
+from crossrank.train.recipe_data import Negatives, Source
 
 
 def read_source(

@@ -111,7 +111,8 @@ from crossrank.errors import UsageError
 from crossrank.evaluation.evaluate_model import evaluate_model
 from crossrank.models.bi_encoder import BiEncoder
 from crossrank.train.fit.base import open_base
-from crossrank.train.recipe import Recipe, Source
+from crossrank.train.recipe import Recipe
+from crossrank.train.recipe_data import Source
 from crossrank.train.sources import _dataset_records
 
 recipe = Recipe.model_validate({"name": "r", "base": "us/secret", "max_length": 32, "data": {"train": "x"}})

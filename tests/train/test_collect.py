@@ -8,7 +8,8 @@ from crossrank.data.eval_set import JudgedSet, write_judged_set
 from crossrank.data.examples import Example
 from crossrank.errors import InvalidData, UsageError
 from crossrank.train.collect import collect
-from crossrank.train.recipe import Loss, Recipe, Source
+from crossrank.train.recipe import Loss, Recipe
+from crossrank.train.recipe_data import Source
 
 Examples = Callable[[Recipe], list[Example]]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from crossrank.data.eval_set import JudgedSet
 from crossrank.data.near_duplicates import is_near_duplicate
 from crossrank.train.negatives import mine_negatives
-from crossrank.train.recipe import Negatives
+from crossrank.train.recipe_data import Negatives
 
 WORDS = ("read", "write", "file", "path", "sort", "list", "tree", "node", "date", "parse")
 TEXTS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map(" ".join), min_size=1, max_size=25)
