@@ -1,18 +1,15 @@
 """One contract for Scorer, RankClient and AsyncRankClient."""
 
-import asyncio
 import inspect
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas
 import pytest
-from numpy.typing import NDArray
 
-from crossrank import AsyncRankClient, CrossrankError, RankClient, RankedDocument, RankOptions, Reranker, Scorer
+from crossrank import AsyncRankClient, RankClient, RankOptions, Reranker, Scorer
 from crossrank.client.messages import score_requests
 from crossrank.errors import InvalidRequest
 
@@ -27,54 +24,6 @@ DOCUMENTS = [
 IDS = ["shuffle", "", "unique", "größe", "again"]
 NEEDLE = "def unique(items):\n    return list(dict.fromkeys(items))"
 LONG = "The monastery was founded in 1187. " * 70 + (NEEDLE + "\n\n") * 40 + "It burnt down. " * 70
-
-
-class Blocking:
-    """AsyncRankClient on an event loop of its own."""
-
-    def __init__(self, target: str) -> None:
-        async def connect() -> AsyncRankClient:
-            return AsyncRankClient(target)
-
-        self._loop = asyncio.new_event_loop()
-        self._client = self._loop.run_until_complete(connect())
-
-    def rank(self, query: str, documents: Sequence[str], **options: Any) -> list[RankedDocument]:
-        return self._loop.run_until_complete(self._client.rank(query, documents, **options))
-
-    def rank_many(
-        self, queries: Sequence[tuple[str, Sequence[str]]], **options: Any
-    ) -> Iterator[tuple[int, list[RankedDocument] | CrossrankError]]:
-        async def collect() -> list[tuple[int, list[RankedDocument] | CrossrankError]]:
-            return [outcome async for outcome in self._client.rank_many(queries, **options)]
-
-        yield from self._loop.run_until_complete(collect())
-
-    def predict(self, pairs: Sequence[tuple[str, str]], **options: Any) -> NDArray[np.float32]:
-        return self._loop.run_until_complete(self._client.predict(pairs, **options))
-
-    def close(self) -> None:
-        self._loop.run_until_complete(self._client.close())
-        self._loop.close()
-
-
-@pytest.fixture(scope="module")
-def scorer() -> Iterator[Scorer]:
-    with Scorer.open() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module", params=["Scorer", "RankClient", "AsyncRankClient"])
-def reranker(request: pytest.FixtureRequest, server: str, scorer: Scorer) -> Iterator[Reranker]:
-    if request.param == "Scorer":
-        yield scorer
-    elif request.param == "RankClient":
-        with RankClient(server) as client:
-            yield client
-    else:
-        blocking = Blocking(server)
-        yield blocking
-        blocking.close()
 
 
 def test_all_have_the_signatures_of_the_protocol() -> None:

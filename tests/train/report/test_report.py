@@ -1,13 +1,11 @@
 import base64
 import json
-import struct
-import zlib
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from crossrank.calibration.curves import BeforeAndAfter, Bin, Calibration, Platt
 from crossrank.data.eval_set import JudgedSet
@@ -21,6 +19,7 @@ from crossrank.train.recipe import Recipe
 from crossrank.train.report.page import write_report
 from crossrank.train.report.record import TrainingReport
 from tests.judged_by_hand import AFTER_DOWN, ATTACK, JUDGED, TUNED, UNTUNED
+from tests.reporting.html_page import Page
 
 
 def recipe(name: str, base: str, max_length: int) -> Recipe:
@@ -76,47 +75,6 @@ def full() -> TrainingReport:
     )
 
 
-class Page(HTMLParser):
-    """What a browser would see: tags with their attributes, and text."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.headings: list[str] = []
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self.text += " "
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-        if data.strip() and self.tags[-1][0] == "h2":
-            self.headings.append(data)
-
-    def all(self, name: str) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.tags if tag == name]
-
-
-def png_size(data: bytes) -> tuple[int, int]:
-    """Width and height of a PNG of which every chunk's checksum is right and whose pixels unpack to that size."""
-    assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    chunks, place = [], 8
-    while place < len(data):
-        (length,) = struct.unpack_from(">I", data, place)
-        kind, body = data[place + 4 : place + 8], data[place + 8 : place + 8 + length]
-        assert struct.unpack_from(">I", data, place + 8 + length) == (zlib.crc32(kind + body),)
-        chunks.append((kind, body))
-        place += 12 + length
-    assert (chunks[0][0], chunks[-1][0]) == (b"IHDR", b"IEND")
-    width, height, depth, colour = struct.unpack_from(">IIBB", chunks[0][1])
-    assert (depth, colour) == (8, 6)  # RGBA
-    pixels = zlib.decompress(b"".join(body for kind, body in chunks if kind == b"IDAT"))
-    assert len(pixels) == height * (1 + 4 * width)
-    return width, height
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("reports") / "full"
@@ -146,7 +104,7 @@ def test_its_pictures_are_the_files_beside_it_and_say_what_they_show(written: Pa
     files = {path.stem: path.read_bytes() for path in written.glob("*.png")}
     assert set(files) == {"loss", "ndcg", "ndcg_by_step", "changes", "scores", "lengths", "calibration"}
     assert set(files.values()) == set(shown)
-    assert {png_size(data)[0] for data in files.values()} == {960}
+    assert {imread(written / f"{name}.png").shape[1] for name in files} == {960}
     assert shown[files["loss"]] == (
         "Loss over 20 steps: 0.7000 at the first report, 0.3000 at the last; learning rate 2e-05 at its highest."
     )

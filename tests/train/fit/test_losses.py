@@ -11,7 +11,7 @@ from crossrank.train.fit.losses import CrossEntropyLoss, make_loss
 from crossrank.train.materialise import materialise, open_training_set
 from crossrank.train.recipe import Loss, LossName
 from tests.tiny_models import tiny_cross_encoder
-from tests.train.stored import stored
+from tests.train.data.stored import stored
 
 EXAMPLES = [
     Example("parse a date", ("def parse(date): ...", "def sort(items): ...", "class Tree: ..."), (1.0, 0.25, 0.0)),

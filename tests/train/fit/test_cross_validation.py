@@ -11,7 +11,7 @@ from crossrank.train.collect import Collected
 from crossrank.train.fit.cross_validation import cross_validate
 from crossrank.train.recipe import Loss, Recipe
 from crossrank.train.split import Split, split_examples
-from tests.train.stored import stored
+from tests.train.data.stored import stored
 
 WORDS = ("read", "write", "sort", "parse", "fold", "walk", "draw", "send", "plan")
 EXAMPLES = [Example(f"how to {word}", (f"{word} a", f"{word} b"), (1.0, 0.0)) for word in WORDS]

@@ -12,7 +12,7 @@ from crossrank.train.materialise import materialise, open_training_set
 from crossrank.train.recipe import Recipe
 from crossrank.train.run_directory import RunDirectory
 from tests.tiny_models import tiny_cross_encoder
-from tests.train.stored import stored
+from tests.train.data.stored import stored
 
 
 def recipe(base: Path, **others: object) -> Recipe:

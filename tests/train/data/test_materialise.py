@@ -11,7 +11,7 @@ from crossrank.errors import UsageError
 from crossrank.train.fit.samplers import text_lengths
 from crossrank.train.materialise import Relabel, TrainingSet, materialise, open_training_set
 from crossrank.train.recipe import Loss, LossName
-from tests.train.stored import stored
+from tests.train.data.stored import stored
 
 ONE = Example("q", ("a", "b", "c"), (1.0, 0.5, 0.0))
 TEXTS = st.text(max_size=5).filter(str.strip)
