@@ -34,6 +34,17 @@ class JudgedSet:
         """The ids of the documents judged relevant, that is with a grade above 0; none for an unjudged query."""
         return {doc_id for doc_id, grade in self.qrels.get(query_id, {}).items() if grade > 0}
 
+    def is_itself(self, query_id: str, doc_id: str) -> bool:
+        """Whether a document is the query: of its id, with its text at the end, and not judged.
+
+        Sets of questions and their duplicates, such as BEIR's Quora and ArguAna, have their queries in the corpus, and
+        mean that a query does not find itself.
+        """
+        if doc_id != query_id or doc_id in self.qrels.get(query_id, {}):
+            return False
+        query = self.queries[query_id].split()
+        return self.corpus[doc_id].split()[-len(query) :] == query
+
 
 def is_judged_set(path: Path) -> bool:
     """Whether `path` is a directory with queries.jsonl, corpus.jsonl and qrels, in whichever format."""
@@ -51,11 +62,11 @@ def read_judged_set(
 
     A title that is not empty goes before its text, on a line of its own. Queries without a judgement are kept. The
     judgements may be of another set's documents: `corpus` then holds them, and the directory needs none. `split` and
-    `otherwise` choose the judgements; see `find_qrels`. Judgements of documents that the corpus lacks are passed over.
+    `otherwise` choose the judgements; see `find_qrels`. Judgements of unknown queries and documents are passed over.
 
     Raises:
-        InvalidData: Files are missing, or a line is not what it should be, which includes ids that occur twice,
-            judgements of unknown queries and candidates that name unknown ids; the message names file and line.
+        InvalidData: Files are missing, or a line is not what it should be, which includes ids that occur twice and
+            candidates that name unknown ids; the message names file and line.
         OSError: A file cannot be read.
     """
     if corpus is None and not is_judged_set(directory):
@@ -112,7 +123,7 @@ def write_judged_set(judged: JudgedSet, directory: Path) -> None:
             raise InvalidData(error.where.replace(str(staged), str(directory)), error.problem) from None
         if sum(map(len, back.qrels.values())) < sum(map(len, judged.qrels.values())):
             raise InvalidData(
-                directory / "qrels.tsv", "judges documents that are not in the corpus; add them or drop it"
+                directory / "qrels.tsv", "judges queries or documents that are not in the set; add them or drop it"
             )
 
 

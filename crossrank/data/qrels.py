@@ -87,17 +87,15 @@ def read_qrels(path: Path, queries: Mapping[str, str], corpus: Mapping[str, str]
     """Read the grades of each query's documents.
 
     Lines are TREC's `query_id 0 doc_id grade`, or BEIR's `query_id doc_id grade`, with or without a header. Judgements
-    of documents that the corpus lacks, which public sets have, are passed over with one warning.
+    of queries and documents that the set lacks, which public sets have, are passed over with one warning.
 
     Raises:
-        InvalidData: A line is invalid, names an unknown query or judges a second time, or no judgement is left.
+        InvalidData: A line is invalid or judges a second time, or no judgement is left.
         OSError: The file cannot be read.
     """
     qrels: Qrels = {}
     lacking: list[str] = []
     for where, query_id, doc_id, grade in _lines(path) if _is_plain(path) else _records(path):
-        if query_id not in queries:
-            raise InvalidData(where, f"query {query_id!r} is not in queries.jsonl; add it there or drop it here")
         integer = _INTEGER.fullmatch(_BOOLEANS.get(grade.lower(), grade))
         if integer is None or abs(int(integer[1])) > MAX_GRADE:
             raise InvalidData(
@@ -105,19 +103,21 @@ def read_qrels(path: Path, queries: Mapping[str, str], corpus: Mapping[str, str]
                 f"grade {grade!r} is not an integer from -{MAX_GRADE} to {MAX_GRADE}; write 0 for not "
                 "relevant and 1 or more for relevant",
             )
-        if doc_id not in corpus:
-            lacking.append(f"{where}, {doc_id!r}")
+        if query_id not in queries or doc_id not in corpus:
+            lacking.append(f"{where}, query {query_id!r} and document {doc_id!r}")
             continue
         if doc_id in qrels.setdefault(query_id, {}):
             raise InvalidData(where, f"query {query_id!r} judges {doc_id!r} a second time; drop one line")
         qrels[query_id][doc_id] = int(integer[1])
     if lacking and not qrels:
-        raise InvalidData(path, f"no judged document is in corpus.jsonl (the first: {lacking[0]}); give its own corpus")
+        raise InvalidData(
+            path, f"no judgement is of a query and a document of the set (the first: {lacking[0]}); give its own files"
+        )
     if not qrels:
         raise InvalidData(path, "no judgement below the header; give at least one")
     if lacking:
         _LOG.warning(
-            "%d judgements are of documents that corpus.jsonl lacks, and were passed over; the first: %s",
+            "%d judgements are of queries or documents that the set lacks, and were passed over; the first: %s",
             len(lacking),
             lacking[0],
         )

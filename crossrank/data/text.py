@@ -28,6 +28,7 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16-be",
     codecs.BOM_UTF8: "utf-8",
 }
+_GZIP = b"\x1f\x8b"
 _LONE_RETURN = re.compile(r"\r(?!\n)")
 
 
@@ -35,7 +36,7 @@ def text_lines(path: Path, *, may_be_blank: bool = False) -> Iterator[tuple[str,
     """Yield each line, its end kept, as (`path:line`, text); memory does not grow with the file.
 
     Lines end at a line feed, a carriage return or both; U+2028 and its like are legal inside of JSON strings. The
-    encoding is UTF-8, or UTF-16 or UTF-32 where a byte order mark says so. A file that ends in .gz is decompressed.
+    encoding is UTF-8, or UTF-16 or UTF-32 where a byte order mark says so. A gzip file is decompressed.
 
     Raises:
         InvalidData: The file is not in its encoding, holds a NUL byte or a line of more than `MAX_LINE_BYTES`, cannot
@@ -86,7 +87,8 @@ def read_text(path: Path, limit: int = MAX_TEXT_BYTES, *, may_be_blank: bool = F
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     with path.open("rb") as file:
-        if path.suffix.lower() != ".gz":
+        # By its content: downloads are often compressed under a plain name, or plain under a compressed one.
+        if not file.peek(len(_GZIP)).startswith(_GZIP):
             yield file
             return
         try:

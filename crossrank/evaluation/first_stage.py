@@ -16,6 +16,8 @@ def first_stage_candidates(
 ) -> Candidates:
     """The candidates of every query: BM25's best and, where there is a bi-encoder, its best; no positive is added.
 
+    A query that is a document of the corpus is not a candidate of its own.
+
     Args:
         judged: queries and corpus.
         bi_encoder: the second source of candidates.
@@ -29,7 +31,9 @@ def first_stage_candidates(
         ranked = [found.get(query_id, []) for found in lists]
         places = max(len(ids) for ids in ranked)
         interleaved = [ids[place] for place in range(places) for ids in ranked if place < len(ids)]
-        candidates[query_id] = list(dict.fromkeys(interleaved))
+        candidates[query_id] = [
+            doc_id for doc_id in dict.fromkeys(interleaved) if not judged.is_itself(query_id, doc_id)
+        ]
     return candidates
 
 

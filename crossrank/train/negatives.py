@@ -32,9 +32,10 @@ def mine_negatives(
 ) -> dict[str, list[str]]:
     """Draws negatives for every query: from BM25's list, a bi-encoder's, a run's, and at random.
 
-    Never a judged document of the query, and never a near-duplicate of one of its relevant documents: such a
-    "negative" would teach the model that the right answer is wrong. With a scorer and a margin, what it places near
-    or above the best relevant document is taken for an unjudged answer and left out too.
+    Never a judged document of the query, never the query itself where the corpus holds it, and never a near-duplicate
+    of one of its relevant documents: such a "negative" would teach the model that the right answer is wrong. With a
+    scorer and a margin, what it places near or above the best relevant document is taken for an unjudged answer and
+    left out too.
 
     Args:
         judged: queries, documents and judgements.
@@ -106,6 +107,7 @@ def _chosen(judged: JudgedSet, query_id: str, sources: Sequence[tuple[Sequence[s
             for doc_id in doc_ids
             if doc_id not in judged_ids
             and doc_id not in chosen
+            and not judged.is_itself(query_id, doc_id)
             and next(answers.find(judged.corpus[doc_id]), None) is None
         )
         chosen += list(islice(usable, number))

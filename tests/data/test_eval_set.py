@@ -103,8 +103,8 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
     "NaN grade": ("qrels", "q1 0 d1 nan", ":1: grade 'nan' is not an integer"),
     "huge grade": ("qrels", "q1 0 d1 1099511627776", ":1: grade '1099511627776' is not an integer from"),
     "judged twice": ("qrels", "q1 0 d1 1\nq1 0 d1 1", ":2: query 'q1' judges 'd1' a second time"),
-    "unknown query": ("qrels", "q1 0 d1 1\nq9 0 d1 1", ":2: query 'q9' is not in queries.jsonl"),
-    "unknown documents only": ("qrels", "q1 0 d9 1", ": no judged document is in corpus.jsonl"),
+    "unknown queries only": ("qrels", "q9 0 d1 1", ": no judgement is of a query and a document of the set"),
+    "unknown documents only": ("qrels", "q1 0 d9 1", ": no judgement is of a query and a document of the set"),
     "unknown candidate": ("candidates", '{"query_id": "q1", "doc_ids": ["d9"]}', ":1: document 'd9' is not"),
     "candidates of unknown": ("candidates", '{"query_id": "q9", "doc_ids": []}', ":1: query 'q9' is not"),
     "candidate twice": ("candidates", '{"query_id": "q1", "doc_ids": ["d1", "d1"]}', ":1: 'doc_ids' names"),
@@ -143,8 +143,9 @@ def test_an_existing_directory_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("judged", "message"),
     [
-        (replace(SMALL, qrels={"q9": {"d1": 1}}), "set/qrels.tsv:1: query 'q9' is not"),
-        (replace(SMALL, qrels={"q1": {"d1": 1, "d9": 1}}), "set/qrels.tsv: judges documents that are not"),
+        (replace(SMALL, qrels={"q9": {"d1": 1}}), "set/qrels.tsv: no judgement is of a query"),
+        (replace(SMALL, qrels={"q1": {"d1": 1}, "q9": {"d1": 1}}), "set/qrels.tsv: judges queries or documents"),
+        (replace(SMALL, qrels={"q1": {"d1": 1, "d9": 1}}), "set/qrels.tsv: judges queries or documents"),
         (replace(SMALL, qrels={}), "set/qrels.tsv: is empty"),
         (replace(SMALL, queries={"q1": "x", "q 2": "y"}), "set/queries.jsonl:2: id 'q 2'"),
         (replace(SMALL, corpus={"d1": "\ud800"}), "surrogates not allowed"),

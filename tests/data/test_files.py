@@ -64,6 +64,12 @@ def test_tables_of_spreadsheets_are_read(tmp_path: Path, content: str) -> None:
     assert list(read_examples(tmp_path / "rows.csv")) == ROWS
 
 
+def test_a_file_is_decompressed_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(gzip.compress(JSONL.encode()))
+    (tmp_path / "rows.jsonl.gz").write_text(JSONL, encoding="utf-8")
+    assert list(read_examples(tmp_path / "rows.jsonl")) == list(read_examples(tmp_path / "rows.jsonl.gz")) == ROWS
+
+
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_json_file_holds_a_list_or_objects(tmp_path: Path, indent: int | None, listed: bool) -> None:
@@ -91,7 +97,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "UTF-16 with half a pair": ("csv", codecs.BOM_UTF16_LE + b"a\0\n\0\0\xd8b\0", ":2: not UTF-16 (at byte 7)"),
     "UTF-16 with half a unit": ("csv", codecs.BOM_UTF16_LE + b"a\0\n\0a", ":2: not UTF-16 (at byte 7)"),
     "NUL": ("jsonl", JSONL.encode() + b"\0\n", ":3: holds a NUL byte"),
-    "no gzip": ("jsonl.gz", JSONL.encode(), ": cannot be decompressed"),
+    "no gzip": ("jsonl", b"\x1f\x8b" + JSONL.encode(), ": cannot be decompressed"),
     "half a gzip": ("jsonl.gz", gzip.compress(JSONL.encode() * 99)[:-20], ": cannot be decompressed"),
     "empty gzip": ("csv.gz", gzip.compress(b""), ": is empty"),
     "a list that does not end": ("json", b"[\n%s,\n" % ROW, ":3: not JSON"),

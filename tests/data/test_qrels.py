@@ -119,8 +119,12 @@ def test_integer_ids_are_their_decimal_digits(beir: Path) -> None:
     assert judged.candidates == {"7": ["12"]}
 
 
-def test_documents_that_the_corpus_lacks_are_counted_once(beir: Path, caplog: pytest.LogCaptureFixture) -> None:
-    directory = whole(beir, "q-dev 0 gone 1\nq-dev 0 d1 1\nq-test 0 lost 1\n")
+def test_queries_and_documents_that_the_set_lacks_are_counted_once(
+    beir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = whole(beir, "q-dev 0 gone 1\nq-dev 0 d1 1\nPLAIN-2 0 d1 1\n")
     assert read_judged_set(directory).qrels == {"q-dev": {"d1": 1}}
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert [record.args for record in warnings] == [(2, f"{directory / 'qrels.tsv'}:1, 'gone'")]
+    assert [record.args for record in warnings] == [
+        (2, f"{directory / 'qrels.tsv'}:1, query 'q-dev' and document 'gone'")
+    ]

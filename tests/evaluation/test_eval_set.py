@@ -11,6 +11,7 @@ from crossrank.errors import UsageError
 from crossrank.evaluation.baselines import Baselines
 from crossrank.evaluation.eval_result import evaluate_run
 from crossrank.evaluation.eval_set import EvalSet, eval_set_of, read_eval_set
+from crossrank.evaluation.first_stage import first_stage_candidates
 
 WORDS = ("knit", "boil", "sort", "read", "paint", "dig", "sing", "walk")
 CORPUS = {f"d{word}": f"how to {word} well" for word in WORDS} | {f"x{n}": f"prose number {n}" for n in range(100)}
@@ -89,3 +90,17 @@ def test_a_set_whose_relevant_documents_are_not_found_is_refused(tmp_path: Path)
     write_judged_set(judged, tmp_path / "set")
     with pytest.raises(UsageError, match="no relevant document is among the candidates"):
         read_eval_set(tmp_path / "set")
+
+
+def test_a_query_of_the_corpus_does_not_find_itself(tmp_path: Path) -> None:
+    questions = {"1": "learn the piano", "2": "piano lessons to learn", "3": "cook  rice", "4": "how to cook rice"}
+    corpus = {**questions, "3": "a title\ncook rice", "5": "nothing of it"}
+    judged = JudgedSet({"1": questions["1"], "3": questions["3"], "5": "piano"}, corpus, {"1": {"2": 1}, "3": {"4": 1}})
+    found = first_stage_candidates(judged)
+    assert found["1"] == ["2"]
+    assert found["3"] == ["4"]
+    # Ids that coincide say nothing, and a query that is judged to be its own answer is one.
+    corpus["5"] = "a piano of wood"
+    assert "5" in first_stage_candidates(judged)["5"]
+    itself = JudgedSet({"1": questions["1"]}, corpus, {"1": {"1": 1}})
+    assert "1" in first_stage_candidates(itself)["1"]

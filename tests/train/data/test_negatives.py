@@ -50,3 +50,9 @@ def test_a_scorer_takes_out_false_negatives_and_finds_the_hardest() -> None:
     assert mine_negatives(JUDGED, wanted, 0, run=RUN, score=by_number)["q"] == ["d9", "d8"]
     wanted = Negatives(bm25=0, random=0, run=9, scorer="unused", margin=1.0)
     assert set(mine_negatives(JUDGED, wanted, 0, run=RUN, score=by_number)["q"]) == {"d1", "d2", "d3", "d4"}
+
+
+def test_a_query_of_the_corpus_is_no_negative_of_its_own() -> None:
+    corpus = {"1": "learn the piano", "2": "lessons for the piano", "3": "learn the piano fast", "4": "cook"}
+    judged = JudgedSet({"1": corpus["1"]}, corpus, {"1": {"2": 1}})
+    assert sorted(mine_negatives(judged, Negatives(bm25=3, random=3), 0)["1"]) == ["3", "4"]
