@@ -6,7 +6,7 @@ QUICKSTART_DIR ?= quickstart
 BENCH_DIR ?= bench-result
 STUBS := crossrank/v1 crossrank/tei/v1
 
-.PHONY: install quickstart test test-install verify check bench proto proto-baseline
+.PHONY: install quickstart test test-install verify check bench reference proto proto-baseline
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -43,6 +43,10 @@ bench: quickstart
 	$(BIN)/python -m benchmarks.engines $(QUICKSTART_DIR)/model $(QUICKSTART_DIR)/ranker --rounds 5 --no-load \
 		--out $(BENCH_DIR)
 	$(BIN)/python -m benchmarks.compare benchmarks/reference.json $(BENCH_DIR)/result.json
+
+# The pages that a test compares with the code.
+reference: install
+	$(BIN)/python -m crossrank.cli.reference docs/reference
 
 proto: install
 	$(call generate,.)

