@@ -18,12 +18,25 @@ def write_files(model: Any, directory: Path) -> str:
     model.tokenizer.backend_tokenizer.no_truncation()
     model.tokenizer.backend_tokenizer.no_padding()
     model.save_pretrained(str(directory), safe_serialization=True)
+    if "token_type_ids" not in model.tokenizer.model_input_names:
+        _leave_types_out(directory / "tokenizer.json")
     _tell_other_servers(model, directory)
     shards = sorted(directory.glob("*.safetensors"))  # one, up to 5 GB
     digests = [sha256_of(shard) for shard in shards]
     for file in (*shards, *directory.glob("*.safetensors.index.json")):
         file.unlink()
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _leave_types_out(path: Path) -> None:
+    """Gives all tokens the first type, as a model has them whose tokenizer does not hand types on."""
+
+    def first_type(entry: dict[str, Any]) -> dict[str, Any]:
+        return {**entry, "type_id": 0} if "type_id" in entry else entry
+
+    tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    tokenizer["post_processor"] = json.loads(json.dumps(tokenizer["post_processor"]), object_hook=first_type)
+    path.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
 
 
 def _tell_other_servers(model: Any, directory: Path) -> None:

@@ -15,6 +15,9 @@ from crossrank.paths import from_home
 DEFAULT_RANKER = Path(__file__).parent.parent / "default_ranker"
 DEFAULT_SENTENCE = "no ranker is named: taking the default one, which comes with crossrank"
 
+# Seconds until the hub must have answered, as huggingface_hub's own for a file.
+_TIME_LIMIT = 10.0
+
 _ID = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 # What a ranker is made of. It has no PyTorch weights, no pickles and no code.
 _FILES = ("*.json", "*.txt", "*.model", "README.md", "onnx/*.onnx", "onnx/*.onnx_data", "onnx/*.json")
@@ -78,7 +81,13 @@ def download(repository: str, revision: str | None, files: Sequence[str]) -> Pat
 
     try:
         return Path(
-            snapshot_download(repository, revision=revision, allow_patterns=list(files), token=token_of_environment())
+            snapshot_download(
+                repository,
+                revision=revision,
+                allow_patterns=list(files),
+                token=token_of_environment(),
+                local_files_only=not _answers(repository, revision),
+            )
         )
     except HFValidationError:
         raise UsageError(f"{repository} is neither a directory nor an id of the Hugging Face hub") from None
@@ -95,3 +104,17 @@ def download(repository: str, revision: str | None, files: Sequence[str]) -> Pat
         raise UsageError(f"{repository} is not a directory, and the hub cannot be reached") from None
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise UsageError(f"{repository} cannot be downloaded: {first_line(error)}") from None
+
+
+def _answers(repository: str, revision: str | None) -> bool:
+    """Whether the hub answers in time, whatever it says: snapshot_download itself would wait without limit."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        HfApi(token=token_of_environment()).model_info(repository, revision=revision, timeout=_TIME_LIMIT)
+    except (HfHubHTTPError, HFValidationError):
+        return True
+    except Exception:  # of requests or of httpx, by huggingface_hub's version
+        return False
+    return True

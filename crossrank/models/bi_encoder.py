@@ -10,10 +10,12 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
+from transformers import AutoModel
 
 from crossrank.errors import UsageError, first_line
 from crossrank.models.location import locate_model
 from crossrank.models.tokenizer import longest_input
+from crossrank.models.weights import require_weights
 from crossrank.progress import Progress
 
 # 200 MB of vectors of 384 numbers; the longest-unused go first.
@@ -39,13 +41,17 @@ class BiEncoder:
         """
         directory = locate_model(name)
         try:
+            if (directory / "config.json").is_file():
+                require_weights(name, directory, AutoModel, new_head=True)
             self._model = SentenceTransformer(
                 str(directory),
                 trust_remote_code=False,
                 local_files_only=True,
                 model_kwargs={"use_safetensors": True},
             )
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        except UsageError:
+            raise
+        except (ImportError, OSError, RuntimeError, ValueError, SafetensorError) as error:
             raise UsageError(f"{name} cannot be opened as a bi-encoder: {first_line(error)}") from None
         limits = [limit for limit in (self._model.max_seq_length, max_length, longest_input(self._model)) if limit]
         if limits and self._model.transformers_model is not None:

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from sentence_transformers import CrossEncoder
 from torch import nn
+from transformers import AutoModelForSequenceClassification
 
 from crossrank.errors import UsageError, first_line
 from crossrank.inference.manifest import Activation
 from crossrank.models.location import architecture_of, locate_model, read_config
 from crossrank.models.tokenizer import fit_tokenizer
+from crossrank.models.weights import require_weights
 from crossrank.progress import Progress
 
 _CPU_BATCH, _GPU_BATCH = 16, 256
@@ -44,7 +46,7 @@ def open_cross_encoder(
         A `sentence_transformers.CrossEncoder`.
 
     Raises:
-        UsageError: there is no such model, it is not a cross-encoder, has several labels, it has no usable weights in
+        UsageError: there is no such model, it is not a cross-encoder, has several labels, it lacks weights in
             safetensors, or a tokenizer that `fit_tokenizer` refuses.
     """
     directory = locate_model(name, revision)
@@ -58,6 +60,7 @@ def open_cross_encoder(
     if not new_head and config.num_labels != 1:
         raise UsageError(f"{name} gives {config.num_labels} labels; a ranker gives one score")
     try:
+        require_weights(name, directory, AutoModelForSequenceClassification, new_head=new_head)
         model = CrossEncoder(
             str(directory),
             num_labels=1,
@@ -67,7 +70,9 @@ def open_cross_encoder(
             local_files_only=True,
             model_kwargs={"use_safetensors": True, "dtype": "float32"},
         )
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+    except UsageError:
+        raise
+    except (ImportError, OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise UsageError(f"{name} cannot be opened as a cross-encoder: {first_line(error)}") from None
     fit_tokenizer(name, model, max_length)
     return model

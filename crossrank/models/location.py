@@ -60,12 +60,15 @@ def read_config(name: str, directory: Path) -> Any:
     """The configuration in a model's directory.
 
     Raises:
-        UsageError: it cannot be read, or needs code that comes with the model.
+        UsageError: it cannot be read, needs code that comes with the model, or is of quantised weights.
     """
     try:
-        return AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+        config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{name}: config.json cannot be used: {first_line(error)}") from None
+    if getattr(config, "quantization_config", None):
+        raise UsageError(f"{name}: its weights are quantised; give the model that it was made from")
+    return config
 
 
 def architecture_of(config: Any) -> str:

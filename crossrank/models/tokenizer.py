@@ -33,8 +33,8 @@ def fit_tokenizer(name: str, model: Any, max_length: int | None) -> None:
         max_length: tokens of a pair that it shall read, as far as the model can; default: the tokenizer's own limit.
 
     Raises:
-        UsageError: the tokenizer has no fast form, no padding token, or more tokens than the model has embeddings; or
-            neither it nor the model names a longest input.
+        UsageError: the tokenizer has no fast form, no padding token, or tokens or types that the model has no
+            embedding for; or neither it nor the model names a longest input.
     """
     tokenizer, network = model.tokenizer, model.transformers_model
     if not getattr(tokenizer, "is_fast", False):
@@ -51,10 +51,18 @@ def fit_tokenizer(name: str, model: Any, max_length: int | None) -> None:
             f"{name}: the tokenizer gives ids up to {highest}, but the model has {rows} embeddings; "
             "call resize_token_embeddings(len(tokenizer)), and save the model"
         )
+    types = getattr(network.config, "type_vocab_size", 0)  # DeBERTa's 0 is of a model without any
+    if "token_type_ids" in tokenizer.model_input_names and 0 < types <= max(tokenizer("a", "b")["token_type_ids"]):
+        raise UsageError(
+            f"{name}: the tokenizer gives more types of tokens than the model's type_vocab_size of {types}; take "
+            "token_type_ids out of model_input_names in tokenizer_config.json"
+        )
     length = min(max_length or tokenizer.model_max_length, longest_input(model) or _NO_LENGTH)
     if length >= _NO_LENGTH:
         raise UsageError(f"{name}: no longest input is named; set model_max_length in tokenizer_config.json")
     model.max_seq_length = int(length)
+    # What serves pads and cuts there: positions that are counted from the left would differ.
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
     # The head of a decoder looks for the last token that is not this one.
     if not _offset_positions(network):
         network.config.pad_token_id = tokenizer.pad_token_id

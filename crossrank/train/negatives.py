@@ -46,7 +46,7 @@ def mine_negatives(
         score: scores of pairs by `wanted.scorer`.
 
     Returns:
-        Document ids for each query id; fewer than wanted where the corpus has no more.
+        Document ids for each query id; fewer than wanted where there are no more, which a warning says.
     """
     draw = random.Random(seed)
     depth = wanted.range_max + max((len(judged.qrels.get(query_id, ())) for query_id in judged.queries), default=0)
@@ -73,6 +73,14 @@ def mine_negatives(
             far = draw.sample(everything, min(len(everything), 20 * (wanted.random + 1)))
             negatives[query_id] = _chosen(judged, query_id, [*found, (far, wanted.random)])
             progress.advance()
+    asked = sum(number for _, number in lists) + wanted.random
+    short = sum(len(chosen) < asked for chosen in negatives.values())
+    if short:
+        mined = sum(map(len, negatives.values()))
+        _LOG.warning(
+            "negatives: %s of %s queries have fewer than the %d asked for; %s of %s were found",
+            *(f"{short:,}", f"{len(negatives):,}", asked, f"{mined:,}", f"{asked * len(negatives):,}"),
+        )
     return negatives
 
 

@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from crossrank.errors import UsageError
 from crossrank.export.options import ExportOptions
 from crossrank.export.pipeline import export_ranker
+from crossrank.inference.scorer import Scorer
 from crossrank.models.bi_encoder import BiEncoder
-from crossrank.models.cross_encoder import open_cross_encoder
+from crossrank.models.cross_encoder import open_cross_encoder, predict
 from crossrank.train.fit.base import open_base
 from crossrank.train.recipe import Recipe
 from crossrank.train.teacher import open_teacher
@@ -111,6 +114,43 @@ def test_a_tokenizer_that_cannot_serve_is_refused_at_opening(spoil: Any, sentenc
     assert done.returncode == 2
     assert "score" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def with_too_many_types(model: Path) -> None:
+    change(model / "config.json", type_vocab_size=1)
+    weights = load_file(model / "model.safetensors")
+    name = "bert.embeddings.token_type_embeddings.weight"
+    save_file({**weights, name: weights[name][:1]}, model / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_more_types_of_tokens_than_embeddings_are_refused(tmp_path: Path) -> None:
+    model = tiny_cross_encoder("bert", tmp_path / "model")
+    with_too_many_types(model)
+    with pytest.raises(UsageError, match="type_vocab_size of 1"):
+        open_cross_encoder(str(model))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"padding_side": "left"},
+        {"truncation_side": "left"},
+        {"model_input_names": ["input_ids", "attention_mask"]},
+        {"model_max_length": 512},
+    ],
+)
+def test_an_unusual_tokenizer_ranks_as_in_pytorch(changes: dict[str, Any], tmp_path: Path) -> None:
+    model = tiny_cross_encoder("bert", tmp_path / "model")
+    change(model / "tokenizer_config.json", **changes)
+    opened = open_cross_encoder(str(model))
+    pairs = [LONG, ("what is nothing", ""), ("how to read", "def read file")]
+    expected = np.concatenate([predict(opened, [pair]) for pair in pairs])
+    np.testing.assert_allclose(predict(opened, pairs), expected, atol=1e-4)
+    report = export_ranker(str(model), tmp_path / "out", ExportOptions(variants=["fp32", "pruned"], max_queries=2))
+    for trial in report.trials:
+        assert trial.failure is None
+        with Scorer.open(report.directory, variant=trial.graph.name) as scorer:
+            np.testing.assert_allclose(scorer.predict(pairs, score_kind="logit"), expected, atol=1e-4)
 
 
 def recipe_of(base: Path, max_length: int, **others: Any) -> Recipe:

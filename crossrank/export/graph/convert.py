@@ -32,7 +32,7 @@ def convert(model: Any, path: Path, opset: int | None) -> None:
             onnx_export_from_model(
                 model, scratch, task="text-classification", do_validation=False, opset=opset, monolith=True
             )
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, IndexError) as error:
             reason = str(error).strip().splitlines()[0][:200]
             raise UsageError(f"{model.config.model_type} cannot be converted to ONNX: {reason}") from None
         for file in scratch.glob("model.onnx*"):  # the graph, and its external data above 2 GB

@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -56,3 +57,12 @@ def test_a_query_of_the_corpus_is_no_negative_of_its_own() -> None:
     corpus = {"1": "learn the piano", "2": "lessons for the piano", "3": "learn the piano fast", "4": "cook"}
     judged = JudgedSet({"1": corpus["1"]}, corpus, {"1": {"2": 1}})
     assert sorted(mine_negatives(judged, Negatives(bm25=3, random=3), 0)["1"]) == ["3", "4"]
+
+
+def test_fewer_negatives_than_asked_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING", "crossrank.train")
+    mine_negatives(JUDGED, Negatives(bm25=0, random=0, run=3), 0, run=RUN)
+    assert not caplog.messages
+    mine_negatives(JUDGED, Negatives(bm25=0, random=0, run=12), 0, run=RUN)
+    (said,) = caplog.messages
+    assert said.startswith("negatives: 1 of 1 queries have fewer than the 12 asked for; 9 of 12 were found")
