@@ -39,7 +39,7 @@ from crossrank.train.materialise import TrainingSet, materialise, open_training_
 from crossrank.train.overlap import refuse_learning_what_is_measured
 from crossrank.train.recipe import Recipe
 from crossrank.train.report.record import TrainingReport
-from crossrank.train.report.write import write_result
+from crossrank.train.report.result import write_result
 from crossrank.train.run_directory import open_run, run_of
 from crossrank.train.split import split_examples
 from crossrank.train.teacher import Teacher, open_teacher

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from crossrank.data.bm25 import BM25
-from crossrank.data.eval_set import JudgedSet, read_judged_set
+from crossrank.data.eval_set import JudgedSet
 from crossrank.data.qrels import MEASURED, VALIDATED
 from crossrank.errors import UsageError
+from crossrank.evaluation.eval_set import EvalSet, read_eval_set
 from crossrank.models.location import locate_model
 from crossrank.train.overlap import refuse_learning_what_is_measured
 from crossrank.train.packed.inputs import NO_DOCUMENT, Ints, PackedInputs, PackedSet
@@ -62,9 +63,11 @@ def prepare_inputs(recipe: Recipe, share: float = 1.0) -> PackedInputs:
         train.append(_packed(source.path.name, facts, judged, lists, texts))
     tune = []
     for path in (*([recipe.data.dev] if recipe.data.dev else []), *recipe.data.regression_sets):
-        judged = _read_tune(path, recipe.seed, share, VALIDATED if path == recipe.data.dev else MEASURED)
-        lists = judged.candidates or BM25(judged.corpus).top(judged.queries, 50)
-        tune.append(_packed(path.name, {}, judged, lists, texts))
+        otherwise = VALIDATED if path == recipe.data.dev else MEASURED
+        most = recipe.evaluation.max_queries
+        held_out = read_eval_set(path, max_queries=most, seed=recipe.seed, otherwise=otherwise)
+        held_out = _shared_eval_set(held_out, recipe.seed, share)
+        tune.append(_packed(path.name, {}, held_out, held_out.candidates, texts))
     return texts.packed(train, tune, tomli_w.dumps(recipe.model_dump(mode="json", exclude={"data"}, exclude_none=True)))
 
 
@@ -79,15 +82,14 @@ def _shared(judged: JudgedSet, seed: int, share: float) -> JudgedSet:
     return JudgedSet({query_id: judged.queries[query_id] for query_id in queries}, kept, judged.qrels)
 
 
-def _read_tune(path: Path, seed: int, share: float, otherwise: Sequence[str]) -> JudgedSet:
-    judged = read_judged_set(path, otherwise=otherwise)
+def _shared_eval_set(held_out: EvalSet, seed: int, share: float) -> EvalSet:
+    """A share of the queries, with their candidates and what they judge."""
     if share == 1:
-        return judged
-    queries = sorted(random.Random(seed).sample(sorted(judged.queries), max(1, round(share * len(judged.queries)))))
-    kept = {doc_id for query_id in queries for doc_id in (judged.candidates or {}).get(query_id, judged.corpus)}
-    kept |= {doc_id for query_id in queries for doc_id in judged.qrels.get(query_id, {})}
-    corpus = {doc_id: body for doc_id, body in judged.corpus.items() if doc_id in kept}
-    return replace(judged, queries={query_id: judged.queries[query_id] for query_id in queries}, corpus=corpus)
+        return held_out
+    some = random.Random(seed).sample(sorted(held_out.queries), max(1, round(share * len(held_out.queries))))
+    few = held_out.only(sorted(some))
+    kept = {doc_id for ids in (*few.candidates.values(), *few.qrels.values()) for doc_id in ids}
+    return replace(few, corpus={doc_id: body for doc_id, body in few.corpus.items() if doc_id in kept})
 
 
 class _Texts:
