@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: a module for each command, which imports what it needs only when it runs."""
