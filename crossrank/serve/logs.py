@@ -57,6 +57,11 @@ def configure_logs() -> None:
     )
 
 
+def dropped_lines() -> int:
+    """Lines that were dropped since the process began, because nobody read what was written before."""
+    return _Lines.lost
+
+
 def log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Logs what an event loop could not give to anybody, such as an exception in a callback."""
     _log_uncaught(context.get("exception"), "event loop")
@@ -115,8 +120,13 @@ def _render_exception(_: Any, __: str, line: MutableMapping[str, Any]) -> Mutabl
 class _Lines:
     """Hands lines to a thread that writes them: else a pipe that nobody reads would stop the event loop.
 
+    Attributes:
+        lost: lines that were dropped, of all instances.
+
     The thread writes to the descriptor: while it hung in `sys.stderr`, it would hold a lock that Python needs to end.
     """
+
+    lost = 0
 
     def __init__(self) -> None:
         self._waiting: queue.Queue[str | None] = queue.Queue(_LINES)
@@ -131,6 +141,7 @@ class _Lines:
             self._waiting.put_nowait(line)
         except queue.Full:
             self._dropped += 1
+            _Lines.lost += 1
         return len(line)
 
     def flush(self) -> None:

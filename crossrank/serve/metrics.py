@@ -1,21 +1,29 @@
 """Prometheus metrics of the server."""
 
-from collections.abc import Iterator
+import platform
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal, TypeAlias, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, make_asgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from starlette.types import ASGIApp
 
-from crossrank.errors import UsageError
+from crossrank import __version__
 from crossrank.feedback.schema import FeedbackKind
 from crossrank.feedback.store import FeedbackStore
+from crossrank.inference.scores import Scores
+from crossrank.serve.budget import Budget
+from crossrank.serve.logs import dropped_lines
 from crossrank.serve.registry import ModelRegistry
-from crossrank.serve.settings import address_of
 
 # Why a request was refused before its texts were read: it did not arrive in time, too much was in flight, its bytes are
 # no message of ours, or it would have waited too long.
 Refusal: TypeAlias = Literal["receiving", "budget", "message", "queue"]
+
+_Stage: TypeAlias = Literal["tokenize", "queue", "compute"]
 
 # Seconds: from a few pairs to a call that has its whole deadline.
 _BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -57,6 +65,22 @@ class Metrics:
         )
         for reason in get_args(Refusal):
             self._refused.labels(reason)
+        self._stages = Histogram(
+            "crossrank_stage_seconds",
+            "Of the requests that were scored: tokenising their texts, waiting for a worker, computing.",
+            ("stage",),
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        ProcessCollector(registry=self._registry)
+        build = Info("crossrank_build", "Versions of what serves.", registry=self._registry)
+        build.info({"version": __version__, "python": platform.python_version(), "grpc": grpc.__version__})
+        self._registry.register(_Process(lambda: self._connections()))
+        self._connections: Callable[[], int] = lambda: 0
+
+    def show_connections(self, connections: Callable[[], int]) -> None:
+        """Shows how many connections are open, which that function counts."""
+        self._connections = connections
 
     def refused(self, reason: Refusal) -> None:
         """A call, or a query of a stream, was refused."""
@@ -68,20 +92,38 @@ class Metrics:
         if status == "OK":
             self._seconds.labels(method).observe(seconds)
 
-    def serve(self, host: str, port: int) -> int:
-        """Answers GET /metrics in a thread of its own.
+    def stages(self, scores: Scores) -> None:
+        """A request was scored."""
+        for stage in get_args(_Stage):
+            self._stages.labels(stage).observe(getattr(scores, stage))
 
-        Returns:
-            The port.
+    def show_budget(self, budget: Budget) -> None:
+        """Shows what is in flight."""
+        for what in ("requests", "bytes"):
+            gauge = Gauge(
+                f"crossrank_{what}_in_flight",
+                f"{what.capitalize()} of what is held at once, queries of streams included.",
+                registry=self._registry,
+            )
+            gauge.set_function(partial(getattr, budget, what))
 
-        Raises:
-            UsageError: the address is in use or not to be had.
-        """
-        try:
-            server, _ = start_http_server(port, host, self._registry)
-        except OSError as error:
-            raise UsageError(f"cannot listen on {address_of(host, port)} for metrics: {error.strerror}") from None
-        return int(server.server_port)
+    def app(self) -> ASGIApp:
+        """The application that answers GET /metrics."""
+        application: ASGIApp = make_asgi_app(self._registry)
+        return application
+
+
+class _Process(Collector):
+    """Reads what the process as a whole holds and loses."""
+
+    def __init__(self, connections: Callable[[], int]) -> None:
+        self._connections = connections
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("crossrank_open_connections", "Open connections of gRPC.", self._connections())
+        yield CounterMetricFamily(
+            "crossrank_dropped_log_lines", "Lines that nobody read in time from standard error.", dropped_lines()
+        )
 
 
 class _Engines(Collector):
@@ -108,6 +150,9 @@ class _Engines(Collector):
             "crossrank_worker_faults", "Workers that failed and were replaced.", labels=("model",)
         )
         queued = GaugeMetricFamily("crossrank_queued_tokens", "Tokens that no batch has taken.", labels=("model",))
+        wait = GaugeMetricFamily(
+            "crossrank_queue_seconds", "Predicted wait of a call that comes now, for autoscalers.", labels=("model",)
+        )
         documents = CounterMetricFamily(
             "crossrank_documents",
             "Documents whose tokens were cached, or were read, while there is a cache of them.",
@@ -121,11 +166,13 @@ class _Engines(Collector):
             busy.add_metric((name,), counts.busy_seconds)
             terminated.add_metric((name,), counts.terminated)
             faults.add_metric((name,), counts.worker_faults)
-            queued.add_metric((name,), engine.scorer.scheduler.queued_tokens)
+            scheduler = engine.scorer.scheduler
+            queued.add_metric((name,), scheduler.queued_tokens)
+            wait.add_metric((name,), scheduler.queued_tokens * scheduler.seconds_per_token)
             if (cache := engine.scorer.tokenizer.documents) is not None:
                 documents.add_metric((name, "cached"), cache.hits)
                 documents.add_metric((name, "read"), cache.misses)
-        yield from (pairs, tokens, busy, terminated, faults, queued, documents)
+        yield from (pairs, tokens, busy, terminated, faults, queued, wait, documents)
 
 
 class _Feedback(Collector):

@@ -1,6 +1,7 @@
 """Ranking: what a server does with a request of the contract, however it came."""
 
 from crossrank.feedback.store import FeedbackStore
+from crossrank.serve.metrics import Metrics
 from crossrank.serve.registry import ModelRegistry
 from crossrank.serve.requests import parse_rank, parse_score
 from crossrank.serve.responses import rank_response, score_response
@@ -14,12 +15,16 @@ class Ranking:
     Args:
         models: the rankers; may still be empty.
         settings: limits and the default deadline.
+        metrics: is told how long the stages took.
         feedback: keeps what was shown; None where nothing is kept.
     """
 
-    def __init__(self, models: ModelRegistry, settings: ServerSettings, feedback: FeedbackStore | None) -> None:
+    def __init__(
+        self, models: ModelRegistry, settings: ServerSettings, metrics: Metrics, feedback: FeedbackStore | None
+    ) -> None:
         self.models = models
         self.settings = settings
+        self._metrics = metrics
         self._feedback = feedback
 
     async def rank(
@@ -39,6 +44,7 @@ class Ranking:
         scoring = parse_rank(request, self.settings)
         name, engine = self.models.get(scoring.model)
         scores = await engine.score(scoring, self._seconds(seconds))
+        self._metrics.stages(scores)
         response = rank_response(request, identifier, name, engine.scorer.version, scores)
         if self._feedback is not None:
             self._feedback.show(request, response)
@@ -51,6 +57,7 @@ class Ranking:
         scoring = parse_score(request, self.settings)
         name, engine = self.models.get(scoring.model)
         scores = await engine.score(scoring, self._seconds(seconds))
+        self._metrics.stages(scores)
         return score_response(identifier, name, engine.scorer.version, scores)
 
     def _seconds(self, given: float | None) -> float:

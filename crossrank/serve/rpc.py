@@ -74,6 +74,7 @@ class RpcRunner:
         self._receiver = Receiver(settings.max_requests_in_flight)
         self._memory = MemoryReturn()
         self._budget = Budget(settings.max_requests_in_flight, settings.max_bytes_in_flight)
+        metrics.show_budget(self._budget)
 
     def unary(
         self,

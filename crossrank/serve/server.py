@@ -1,6 +1,8 @@
 """gRPC server: binds, loads, serves, drains."""
 
 import asyncio
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import grpc
@@ -11,6 +13,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from crossrank.errors import UsageError
 from crossrank.feedback.store import FeedbackStore
+from crossrank.serve.connections import UNIX, claim_socket, connection_options, open_connections
 from crossrank.serve.feedback_service import FeedbackServicer
 from crossrank.serve.health import HEALTH, Health, Reflection
 from crossrank.serve.http.listener import HttpListener
@@ -62,10 +65,11 @@ class RankServer:
         )
         self._metrics = Metrics(self.models, self._feedback)
         rpc = RpcRunner(settings, self._metrics)
-        ranking = Ranking(self.models, settings, self._feedback)
+        ranking = Ranking(self.models, settings, self._metrics, self._feedback)
         self._servicer = RankServicer(ranking, rpc)
         self._ranking, self._rpc = ranking, rpc
         self._http: HttpListener | None = None
+        self._metrics_listener: HttpListener | None = None
         services = [_RANK]
         self._server = grpc_server(
             options=(
@@ -73,6 +77,7 @@ class RankServer:
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
+                *connection_options(settings),
             ),
             # Above what our own budgets refuse with a reason, health and reflection get through.
             maximum_concurrent_rpcs=2 * settings.max_requests_in_flight + _OTHER_RPCS,
@@ -100,11 +105,13 @@ class RankServer:
         """
         asyncio.get_running_loop().set_exception_handler(log_loop_error)
         address = address_of(self._settings.host, self._settings.port)
+        if address.startswith(UNIX):
+            claim_socket(Path(address.removeprefix(UNIX)))
         try:
             port: int = self._server.add_insecure_port(address)
         except RuntimeError:
             raise UsageError(f"cannot listen on {address}: the port is in use or the address is not ours") from None
-        if self._settings.http_port != "none":
+        if self._settings.http_port != "none" and not address.startswith(UNIX):
             # FastAPI takes a while to import.
             from crossrank.serve.http.app import build_app
 
@@ -114,8 +121,16 @@ class RankServer:
         if self._http is not None:
             self._http.start()
         if self._settings.metrics_port is not None:
-            metrics_port = self._metrics.serve(self._settings.host, self._settings.metrics_port)
-            _log.info("metrics", host=self._settings.host, port=metrics_port)
+            host = self._settings.metrics_host or self._settings.host
+            self._metrics_listener = HttpListener(
+                self._metrics.app(),
+                "127.0.0.1" if host.startswith(UNIX) else host,
+                self._settings.metrics_port,
+                "metrics",
+            )
+            self._metrics_listener.start()
+            _log.info("metrics", host=host, port=self._metrics_listener.port)
+        self._metrics.show_connections(partial(open_connections, address_of(self._settings.host, port)))
         await asyncio.to_thread(self.models.load, self._settings)
         self._health.set(True)
         for model in self.models.describe():
@@ -154,8 +169,9 @@ class RankServer:
             The names of the rankers of which a run did not end.
         """
         await self._server.stop(None)
-        if self._http is not None:
-            await self._http.stop(0)
+        for listener in (self._http, self._metrics_listener):
+            if listener is not None:
+                await listener.stop(0)
         if self._feedback is not None:
             await asyncio.to_thread(self._feedback.close)
         await asyncio.to_thread(self.models.close)

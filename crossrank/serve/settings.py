@@ -82,7 +82,7 @@ class ServerSettings(BaseSettings):
     workers: int | None = Field(
         None, ge=1, description="Threads that run each ranker. Default: the usable cores, divided among the rankers."
     )
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: str = Field("127.0.0.1", description="Address to listen on, or unix:PATH for gRPC on a Unix socket.")
     port: int = Field(50051, ge=0, le=65535, description="Port to listen on. 0 takes a free one.")
     http_port: Annotated[int, Field(ge=0, le=65535)] | Literal["none"] = Field(
         8080, description="Port of the HTTP dialects. 0 takes a free one; `none` switches HTTP off."
@@ -121,6 +121,16 @@ class ServerSettings(BaseSettings):
     metrics_port: int | None = Field(
         None, ge=0, le=65535, description="Port of /metrics for Prometheus. Default: no metrics."
     )
+    metrics_host: str | None = Field(None, description="Address of /metrics. Default: the host.")
+    connection_idle: float = Field(
+        300.0, gt=0, description="Seconds without a call after which a connection is closed; clients connect again."
+    )
+    connection_age: float = Field(
+        1800.0, gt=0, description="Seconds after which a connection takes no new calls, so that balancers spread them."
+    )
+    connection_grace: float = Field(
+        300.0, gt=0, description="Seconds that the calls of such a connection, and its streams, have to end."
+    )
     feedback: Path | None = Field(
         None, description="SQLite file for answers and what users say about them. Default: nothing is kept."
     )
@@ -139,10 +149,25 @@ class ServerSettings(BaseSettings):
         "A server where it does not end takes itself out of service and exits with 70.",
     )
 
-    @field_validator("host")
+    @field_validator("host", "metrics_host")
     @classmethod
-    def _without_brackets(cls, host: str) -> str:
-        return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    def _without_brackets(cls, host: str | None) -> str | None:
+        return host[1:-1] if host and host.startswith("[") and host.endswith("]") else host
+
+    @field_validator("port", "http_port")
+    @classmethod
+    def _no_port_of_a_socket(cls, port: int | str, info: ValidationInfo) -> int | str:
+        default = cls.model_fields[str(info.field_name)].default
+        if port not in (default, 0, "none") and str(info.data.get("host")).startswith("unix:"):
+            raise PydanticCustomError("no_port", "a Unix socket has none; leave it out, or give another host")
+        return port
+
+    @field_validator("metrics_host")
+    @classmethod
+    def _metrics_need_a_host(cls, host: str | None, info: ValidationInfo) -> str | None:
+        if host and host.startswith("unix:"):
+            raise PydanticCustomError("no_host", "metrics need an address, not a Unix socket")
+        return host
 
     @field_validator("feedback")
     @classmethod
@@ -170,7 +195,9 @@ class ServerSettings(BaseSettings):
 
 
 def address_of(host: str, port: int) -> str:
-    """Joins a host and a port; an IPv6 address goes into brackets."""
+    """Joins a host and a port; an IPv6 address goes into brackets, a Unix socket stays alone."""
+    if host.startswith("unix:"):
+        return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

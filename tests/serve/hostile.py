@@ -83,6 +83,10 @@ class RawConnection:
         message = b"\x00" + (1000).to_bytes(4) + sent
         self._socket.sendall(_frame(1, 4, stream, block) + _frame(0, 0, stream, message))
 
+    def ping(self) -> None:
+        """Asks whether the server lives."""
+        self._socket.sendall(_frame(6, 0, 0, bytes(8)))
+
     def frames(self) -> Iterator[tuple[int, int, bytes]]:
         """Type, stream and payload of each frame that the server sends, until it closes the connection."""
         with self._socket.makefile("rb") as file:

@@ -1,10 +1,14 @@
 """What a running server counts, read from its /metrics."""
 
 import json
+import re
 import signal
+import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
 
 import grpc
 import psutil
@@ -18,23 +22,43 @@ from tests.serve.test_server import request
 
 Counts = dict[str, float]
 
+# Each has a few values that no caller chooses.
+LABELS = {
+    "grpc",
+    "kind",
+    "le",
+    "method",
+    "model",
+    "outcome",
+    "python",
+    "reason",
+    "source",
+    "stage",
+    "status",
+    "version",
+}
+
 
 class Served:
     """A server with its metrics."""
 
     def __init__(self, target: str, port: int, process: int) -> None:
         self._url = f"http://127.0.0.1:{port}/metrics"
+        self.target, self.port, self.process = target, port, process
         self.server = ObservedServer(target, self._url, psutil.Process(process))
         self.stub = ranker_pb2_grpc.RankServiceStub(grpc.insecure_channel(target))
 
-    def read(self) -> Counts:
+    def text(self) -> str:
         with urllib.request.urlopen(self._url, timeout=120) as reply:
-            families = text_string_to_metric_families(reply.read().decode())
-            return {
-                " ".join([sample.name, *sorted(sample.labels.values())]): sample.value
-                for family in families
-                for sample in family.samples
-            }
+            text: str = reply.read().decode()
+            return text
+
+    def read(self) -> Counts:
+        return {
+            " ".join([sample.name, *sorted(sample.labels.values())]): sample.value
+            for family in text_string_to_metric_families(self.text())
+            for sample in family.samples
+        }
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +110,65 @@ def test_dead_calls_cost_no_more_than_the_runs_in_flight(served: Served, way: st
     assert since["computed"] + since["dropped"] == 650
     assert since["dropped"] > 0
     assert since["wasted"] <= 2 * 2, "more than two workers' runs of two pairs each"
+
+
+def test_names_units_and_labels_are_those_of_prometheus(served: Served) -> None:
+    served.stub.Rank(request(query="named"), timeout=120)
+    families = list(text_string_to_metric_families(served.text()))
+    assert {family.name for family in families} >= {
+        "crossrank_build_info",
+        "crossrank_bytes_in_flight",
+        "crossrank_calls",
+        "crossrank_dropped_log_lines",
+        "crossrank_open_connections",
+        "crossrank_queue_seconds",
+        "crossrank_refused",
+        "crossrank_requests_in_flight",
+        "crossrank_stage_seconds",
+        "process_resident_memory_bytes",
+    }
+    for family in families:
+        assert re.fullmatch(r"(crossrank|process)(_[a-z]+)+", family.name), family.name
+        assert family.documentation.endswith("."), family.name
+        assert family.type in ("counter", "gauge", "histogram"), family.name
+        assert ("_total" in family.name) is False
+        if family.type == "histogram":
+            assert family.name.endswith("_seconds")
+        if family.type == "counter":
+            assert all(sample.name in (f"{family.name}_total", f"{family.name}_created") for sample in family.samples)
+        assert {label for sample in family.samples for label in sample.labels} <= LABELS, family.name
+
+
+def test_stages_and_connections_are_shown(served: Served) -> None:
+    before = served.read()
+    served.stub.Rank(request(query="stages"), timeout=120)
+    after = served.read()
+    for stage in ("tokenize", "queue", "compute"):
+        key = f"crossrank_stage_seconds_count {stage}"
+        assert after[key] - before[key] == 1
+    assert after["crossrank_open_connections"] >= 1
+    assert after["crossrank_queue_seconds default"] == 0
+    assert after["crossrank_requests_in_flight"] == 0
+    assert after["process_resident_memory_bytes"] > 1e7
+
+
+def test_what_is_refused_is_counted_by_its_reason(served: Served) -> None:
+    before = served.read()
+    with grpc.insecure_channel(served.target) as channel, pytest.raises(grpc.RpcError):
+        call: Any = channel.unary_unary("/crossrank.v1.RankService/Rank")
+        call(b"\x12\x02\xff\xfe", timeout=120)
+    after = served.read()
+    assert after["crossrank_refused_total message"] - before["crossrank_refused_total message"] == 1
+
+
+def test_silent_connections_take_no_threads_and_are_closed(served: Served) -> None:
+    process = psutil.Process(served.process)
+    threads = process.num_threads()
+    with ExitStack() as open_ones:
+        silent = [
+            open_ones.enter_context(socket.create_connection(("127.0.0.1", served.port), timeout=120))
+            for _ in range(300)
+        ]
+        assert "crossrank_calls_total OK Rank" in served.read()
+        assert process.num_threads() - threads < 10
+        assert [one.recv(1) for one in silent] == [b""] * 300

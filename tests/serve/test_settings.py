@@ -9,6 +9,10 @@ from crossrank.serve.settings import RankerSettings, ServerSettings, load_settin
 
 # A value of each setting that is not its default.
 OTHER: dict[str, Any] = {
+    "metrics_host": "127.0.0.2",
+    "connection_idle": 7.5,
+    "connection_age": 8.5,
+    "connection_grace": 9.5,
     "ranker": "here",
     "rankers": {"other": "there"},
     "variant": "fp32",

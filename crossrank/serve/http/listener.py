@@ -28,13 +28,14 @@ class HttpListener:
     Args:
         app: the application.
         host, port: where to listen; port 0 takes a free one.
+        purpose: what is served, for the error.
 
     Raises:
         UsageError: the address is in use or not to be had.
     """
 
-    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
-        self._socket = _bind(host, port)
+    def __init__(self, app: ASGIApp, host: str, port: int, purpose: str = "HTTP") -> None:
+        self._socket = _bind(host, port, purpose)
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             app,
@@ -104,7 +105,7 @@ class _Protocol(H11Protocol):
             self._timer = None
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int, purpose: str) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -113,5 +114,5 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
-        raise UsageError(f"cannot listen on {address_of(host, port)} for HTTP: {error.strerror}") from None
+        raise UsageError(f"cannot listen on {address_of(host, port)} for {purpose}: {error.strerror}") from None
     return listener
