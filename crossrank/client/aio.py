@@ -45,11 +45,12 @@ class AsyncRankClient:
         timeout: float = TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Mapping[str, str] | None = None,
+        wait_for_ready: bool = False,
     ) -> None:
         self._target, self._model, self._timeout = uri_of(target), model, timeout
         self._metadata = tuple((metadata or {}).items())
         # gRPC checks the health without the metadata, and who asks for metadata would refuse that.
-        self._options = options_of(self._target, health_checks=not metadata)
+        self._options = options_of(self._target, health_checks=not metadata, wait_for_ready=wait_for_ready)
         self._credentials = credentials
         self._connections: dict[asyncio.AbstractEventLoop, _Connection] = {}
 

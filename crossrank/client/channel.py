@@ -1,6 +1,7 @@
 """Targets, retries, load balancing and limits of the clients' gRPC channels."""
 
 import json
+import os
 from collections.abc import Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -16,25 +17,31 @@ _SERVICES = [service.full_name for service in ranker_pb2.DESCRIPTOR.services_by_
 _HEALTH_CHECKS = {"healthCheckConfig": {"serviceName": ranker_pb2.DESCRIPTOR.services_by_name["RankService"].full_name}}
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
-    "methodConfig": [
-        {
-            "name": [{"service": name} for name in _SERVICES],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
-            },
-        }
-    ],
+    # Retries would multiply an overload by four. A refused call costs a token, an answered one gives back a tenth;
+    # below half of them nothing is tried again.
+    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+}
+_METHODS = {
+    "name": [{"service": name} for name in _SERVICES],
+    "retryPolicy": {
+        "maxAttempts": 4,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "2s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+    },
 }
 _OPTIONS: tuple[tuple[str, str | int], ...] = (
     # A request that does not fit into this buffer, 256 KiB by default, is never tried again.
     ("grpc.per_rpc_retry_buffer_size", 64 * 1024 * 1024),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
+    # A peer that is gone without a word is noticed before the deadline of a call.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
 )
+# In gRPC's order.
+_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 # The schemes of gRPC's own name syntax; such a target is passed on as it is.
 _SCHEMES = ("dns:", "unix:", "unix-abstract:", "vsock:", "ipv4:", "ipv6:", "xds:")
 
@@ -61,11 +68,20 @@ def uri_of(target: str | Sequence[str]) -> str:
     return f"{families.pop()}:{','.join(target)}"
 
 
-def options_of(uri: str, *, health_checks: bool) -> list[tuple[str, str | int]]:
+def options_of(uri: str, *, health_checks: bool, wait_for_ready: bool) -> list[tuple[str, str | int]]:
     """The options of a channel to that target; no proxy of the environment leads to this machine itself."""
-    config = _SERVICE_CONFIG | _HEALTH_CHECKS if health_checks else _SERVICE_CONFIG
+    methods = [_METHODS | {"waitForReady": wait_for_ready}]
+    config = _SERVICE_CONFIG | {"methodConfig": methods} | (_HEALTH_CHECKS if health_checks else {})
     options: list[tuple[str, str | int]] = [*_OPTIONS, ("grpc.service_config", json.dumps(config))]
     return [*options, ("grpc.enable_http_proxy", 0)] if _is_local(uri) else options
+
+
+def proxy_of(uri: str) -> str:
+    """Says which variable of the environment sends calls to that target through a proxy; empty where none does."""
+    if _is_local(uri) or (not uri.startswith("dns:") and uri.startswith(_SCHEMES)):
+        return ""
+    name = next((name for name in _PROXIES if os.environ.get(name)), None)
+    return f" (calls go through the proxy that {name} names; no_proxy excepts hosts)" if name else ""
 
 
 def _host(address: str) -> str:

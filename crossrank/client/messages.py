@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, cast
 
 import grpc
 
+from crossrank.client.channel import proxy_of
 from crossrank.errors import BY_STATUS, CrossrankError, InvalidRequest, Overloaded, Unavailable, UnknownModel
 from crossrank.reranker import (
     LongDocumentStrategy,
@@ -197,10 +198,11 @@ def typed_errors(target: str, *, not_found: type[CrossrankError] = UnknownModel)
         if status is grpc.StatusCode.UNIMPLEMENTED:
             message = f"{target} does not offer this call; feedback needs a server with --feedback"
         if kind is Unavailable:
-            message = f"{target} does not answer: {message}"
+            message = f"{target} does not answer{proxy_of(target)}: {message}"
         trailing = cast("Iterable[tuple[str, str]]", error.trailing_metadata() or ())
         pushback = [int(value) for key, value in trailing if key == "grpc-retry-pushback-ms"]
-        raise _typed(kind, message, pushback[0] / 1000 if pushback else None) from error
+        # A negative one says that trying again cannot help.
+        raise _typed(kind, message, pushback[0] / 1000 if pushback and pushback[0] >= 0 else None) from error
 
 
 def _typed(kind: type[CrossrankError], message: str, retry_after: float | None) -> CrossrankError:

@@ -33,6 +33,7 @@ class RankClient:
         timeout: seconds that a request may take, retries included; `predict` sends one for every 500 pairs.
         credentials: of a TLS channel, as `grpc.ssl_channel_credentials()` makes them; nothing is encrypted by default.
         metadata: sent with every call, such as {"authorization": "Bearer …"}; the keys are in lower case.
+        wait_for_ready: whether calls wait within their time for a server that is not there yet, instead of failing.
 
     Raises:
         UsageError: the target is not an address.
@@ -46,11 +47,12 @@ class RankClient:
         timeout: float = TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Mapping[str, str] | None = None,
+        wait_for_ready: bool = False,
     ) -> None:
         self._target, self._model, self._timeout = uri_of(target), model, timeout
         self._metadata = tuple((metadata or {}).items())
         # gRPC checks the health without the metadata, and who asks for metadata would refuse that.
-        options = options_of(self._target, health_checks=not metadata)
+        options = options_of(self._target, health_checks=not metadata, wait_for_ready=wait_for_ready)
         self._channel = (
             grpc.insecure_channel(self._target, options)
             if credentials is None

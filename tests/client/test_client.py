@@ -82,6 +82,8 @@ def serving(servicer: ranker_pb2_grpc.RankServiceServicer) -> Iterator[str]:
 class Busy(ranker_pb2_grpc.RankServiceServicer):
     """Refuses the first calls, and says when to come back."""
 
+    pushback = "20"
+
     def __init__(self, refusals: int) -> None:
         self.refusals = refusals
         self.calls = 0
@@ -89,7 +91,7 @@ class Busy(ranker_pb2_grpc.RankServiceServicer):
     def Rank(self, request: ranker_pb2.RankRequest, context: grpc.ServicerContext) -> ranker_pb2.RankResponse:  # noqa: N802
         self.calls += 1
         if self.calls <= self.refusals:
-            context.set_trailing_metadata((("grpc-retry-pushback-ms", "20"),))
+            context.set_trailing_metadata((("grpc-retry-pushback-ms", self.pushback),))
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy")
         return ranker_pb2.RankResponse(results=[ranker_pb2.RankResult(index=0, score=1.0)])
 
@@ -105,6 +107,26 @@ def test_an_overloaded_server_is_asked_again(refusals: int, calls: int, size: in
                 client.rank("q", ["d"])
             assert refused.value.retry_after == 0.02
     assert busy.calls == calls
+
+
+def test_most_calls_refused_are_not_tried_again() -> None:
+    busy = Busy(10**9)  # type: ignore[abstract]
+    with serving(busy) as target, RankClient(target) as client:
+        for _ in range(100):
+            with pytest.raises(Overloaded):
+                client.rank("q", ["d"])
+    assert busy.calls < 200, "4 attempts of each would be 400"
+
+
+def test_a_server_may_forbid_to_try_again() -> None:
+    class Never(Busy):
+        pushback = "-1"
+
+    busy = Never(1)  # type: ignore[abstract]
+    with serving(busy) as target, RankClient(target) as client, pytest.raises(Overloaded) as refused:
+        client.rank("q", ["d"])
+    assert refused.value.retry_after is None
+    assert busy.calls == 1
 
 
 class Endless(ranker_pb2_grpc.RankServiceServicer):

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,31 @@ def test_no_proxy_of_the_environment_leads_to_this_machine(ask: Ask, monkeypatch
             for target in (f"127.0.0.1:{port}", f"dns:///localhost:{port}", [f"127.0.0.1:{port}"] * 2):
                 ask(target)
             assert server.calls == 3
+
+
+def test_an_error_names_the_variable_that_leads_through_a_proxy(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("grpc_proxy", "https_proxy", "no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+    with pytest.raises(Unavailable, match="http_proxy"):
+        ask("crossrank.invalid:50051")
+    with pytest.raises(Unavailable) as refused:
+        ask(f"127.0.0.1:{port}")
+    assert "http_proxy" not in str(refused.value)
+
+
+def test_a_client_may_wait_for_a_server_that_is_not_there_yet(ask: Ask, tmp_path: Path) -> None:
+    target = f"unix:{tmp_path}/socket"
+    with pytest.raises(Unavailable):
+        ask(target)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(ask, target, wait_for_ready=True)
+        time.sleep(1)
+        with serving(target) as (server, _):
+            waiting.result(60)
+            assert server.calls == 1
 
 
 class Guard(grpc.ServerInterceptor):
