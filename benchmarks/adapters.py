@@ -37,7 +37,7 @@ def sentence_transformers(model: str, batch_size: int, **backend: Any) -> Engine
     from sentence_transformers import CrossEncoder
     from torch.nn import Identity
 
-    opened: Any = CrossEncoder(model, device="cpu", **backend)
+    opened: Any = CrossEncoder(model, device="cpu", local_files_only=Path(model).is_dir(), **backend)
 
     def score(request: RerankRequest) -> Scores:
         pairs = [(request.query, document) for document in request.documents]

@@ -129,6 +129,13 @@ def test_weights_that_are_pickles_are_refused(untrained: Path, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
+def test_an_architecture_that_cannot_be_converted(tmp_path: Path) -> None:
+    model = tiny_cross_encoder("longformer", tmp_path / "model")
+    with pytest.raises(UsageError, match="longformer cannot be converted to ONNX"):
+        export_ranker(str(model), tmp_path / "out", ExportOptions(variants=["fp32"], max_queries=2))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
 def test_an_existing_target_needs_force(untrained: Path, tiny: ExportReport) -> None:
     before = sorted(tiny.directory.iterdir())
     with pytest.raises(UsageError, match="--force"):

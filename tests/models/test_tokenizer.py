@@ -55,6 +55,13 @@ def test_training_refuses_more_than_that(asked: int, tmp_path: Path) -> None:
     assert open_base(recipe_of(model, 62)).predict([LONG]).shape == (1,)
 
 
+def test_training_refuses_two_padding_ids_where_positions_depend_on_one(tmp_path: Path) -> None:
+    model = tiny_cross_encoder("roberta", tmp_path / "model")
+    change(model / "config.json", pad_token_id=0)
+    with pytest.raises(UsageError, match=r"pad_token_id is 0 in config\.json and 1 for the tokenizer"):
+        open_base(recipe_of(model, 32))
+
+
 def test_a_teacher_reads_what_it_can(tmp_path: Path) -> None:
     tiny_cross_encoder("roberta", tmp_path / "model")
     taught = {"loss": {"name": "mse"}, "distillation": {"teacher": str(tmp_path / "model")}}

@@ -18,7 +18,8 @@ def open_base(recipe: Recipe) -> Any:
     """Opens the base of a recipe as a `CrossEncoder` with one label; a bi-encoder gets a fresh, seeded head.
 
     Raises:
-        UsageError: there is no such model, or it cannot have so many layers or so long an input.
+        UsageError: there is no such model, or it cannot have so many layers or so long an input, or its
+            configuration names another padding id than its tokenizer.
     """
     fresh_head = is_bi_encoder(recipe.base)
     set_seed(recipe.seed)
@@ -34,6 +35,11 @@ def open_base(recipe: Recipe) -> Any:
     if recipe.max_length > model.max_seq_length:
         raise UsageError(
             f"max_length: {recipe.base} reads {model.max_seq_length} tokens at most, not {recipe.max_length}"
+        )
+    padding, written = model.tokenizer.pad_token_id, model.model.config.pad_token_id
+    if padding != written:  # the Trainer would write the tokenizer's, and RoBERTa count its positions from another
+        raise UsageError(
+            f"{recipe.base}: pad_token_id is {written} in config.json and {padding} for the tokenizer; make them equal"
         )
     if recipe.num_hidden_layers:
         set_depth(model, recipe.num_hidden_layers)
