@@ -118,6 +118,9 @@ def _is_binary(path: Path) -> bool:
 
 
 def _of_standard_input() -> Iterator[Document]:
+    # The interpreter has none where the process was started without one.
+    if sys.stdin is None:
+        raise UsageError("standard input is closed; name files")
     lines: Iterator[tuple[str, str]] = (
         (where, line) for where, line in lines_of(sys.stdin.buffer, "standard input") if line.strip()
     )

@@ -75,6 +75,12 @@ def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch, content: bytes,
     assert [(document.name, document.text) for document in read_documents([Path("-")])] == given
 
 
+def test_a_closed_standard_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(UsageError, match="standard input is closed"):
+        read_documents([Path("-")])
+
+
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
