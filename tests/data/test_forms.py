@@ -1,5 +1,6 @@
 """Forms that other tools write, each read or refused by file and line."""
 
+import gzip
 import json
 import logging
 from pathlib import Path
@@ -183,6 +184,18 @@ def test_judgements_are_read_in_every_notation(tmp_path: Path, name: str, conten
     judged = read_judged_set(tmp_path)
     assert (judged.queries, judged.corpus) == (QUERIES, {"7": "d", "e": "x"})
     assert judged.qrels == {"q": {"7": 1, "e": 0}}
+
+
+def test_compressed_sets_are_read(tmp_path: Path) -> None:
+    (tmp_path / "qrels").mkdir()
+    for name, content in {
+        "queries.jsonl.gz": '{"_id": "q", "text": "a question"}',
+        "corpus.jsonl.gz": '{"_id": "7", "title": "t", "text": "d"}\n{"_id": "e", "text": "x"}',
+        "qrels/test.tsv.gz": "query-id\tcorpus-id\tscore\nq\t7\t1\n",
+    }.items():
+        (tmp_path / name).write_bytes(gzip.compress(content.encode()))
+    judged = read_judged_set(tmp_path)
+    assert (judged.queries, judged.corpus, judged.qrels) == (QUERIES, CORPUS, {"q": {"7": 1}})
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
