@@ -17,7 +17,8 @@ Provider = Literal["cpu", "cuda"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Validators are built when the first is needed: the options of a command, which hold a budget, only list fields.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Budget(_Strict):
