@@ -1,4 +1,4 @@
-"""A judged set with the scores of two systems, small enough to work out every figure by hand."""
+"""An evaluation set with the scores of two systems, small enough to work out every figure by hand."""
 
 from collections.abc import Mapping
 
