@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,9 +16,16 @@ Activation = Literal["identity", "sigmoid"]
 Provider = Literal["cpu", "cuda"]
 
 
+# Bytes of a manifest: a hundred times those of the largest that the exporter writes.
+_LARGEST = 4 * 1024 * 1024
+
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class _Strict(BaseModel):
     # Validators are built when the first is needed: the options of a command, which hold a budget, only list fields.
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+    # A golden pair's text is the longest string.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, str_max_length=1_000_000)
 
 
 class Budget(_Strict):
@@ -76,8 +83,8 @@ class Graph(_Strict):
     provider: Provider = Field(description="the execution provider that it was made for")
     target: str = Field(description="the instruction set that it was made for, or 'any'")
     opset: int
-    inputs: list[str]
-    operators: dict[str, int] = Field(description="how many nodes of each operator the graph holds")
+    inputs: list[str] = Field(max_length=16)
+    operators: dict[str, int] = Field(max_length=1000, description="how many nodes of each operator the graph holds")
     batch_invariant: bool = Field(description="whether a pair's score is the same in any batch of equal length")
     saturates: bool = Field(description="whether x86 without VNNI computes it wrongly unless told to be precise")
     kept_in_fp32: list[str] = Field(description="matrices of an int8 variant that are not rounded, 'layer.name'")
@@ -127,19 +134,19 @@ class RankerFacts(_Strict):
     created: str = Field(description="UTC, ISO 8601")
     source: WeightsSource
     model_type: str
-    max_length: int = Field(gt=0, description="longest pair in tokens, special tokens included")
-    padding_id: int = Field(ge=0, description="the token id that shorter pairs of a batch are filled up with")
+    max_length: int = Field(gt=0, le=2**16, description="longest pair in tokens, special tokens included")
+    padding_id: int = Field(ge=0, lt=2**31, description="the token id that shorter pairs of a batch are filled up with")
     activation: Activation = Field(description="what turns a logit into the ranker's own score")
     machine: str = Field(description="the instruction set that speeds and golden scores were measured on")
     tools: dict[str, str] = Field(description="the versions that made it")
-    golden_pairs: list[GoldenPair]
+    golden_pairs: list[GoldenPair] = Field(min_length=1, max_length=256)
 
 
 class Manifest(RankerFacts):
     """Schema version 3; the variants stand in the order of their speed."""
 
-    files: dict[str, str] = Field(description="sha256 of every file that can change a score")
-    variants: list[Variant] = Field(min_length=1)
+    files: dict[str, _Sha256] = Field(max_length=1000, description="sha256 of every file that can change a score")
+    variants: list[Variant] = Field(min_length=1, max_length=64)
 
     @property
     def version(self) -> str:
@@ -164,11 +171,14 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST_PATH
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:
+            text = file.read(_LARGEST + 1)
     except OSError:
         raise InvalidRanker(
             f"{directory} is not a ranker: it has no {MANIFEST_PATH}; make one with export-onnx"
         ) from None
+    if len(text) > _LARGEST:
+        raise InvalidRanker(f"{path} is not a manifest: it has more than {_LARGEST} bytes; export the ranker again")
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:

@@ -9,9 +9,17 @@ from crossrank.atomic import recover
 from crossrank.calibration.curves import CALIBRATION_FILE, Calibration, read_calibration
 from crossrank.errors import InvalidRanker, UsageError
 from crossrank.inference.manifest import MANIFEST_PATH, Manifest, Variant, read_manifest, sha256_of
+from crossrank.inference.tokenizer_file import check_tokenizer
 
-# What PyTorch and others unpickle, and with that run.
-_PICKLES = frozenset({".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"})
+# What may lie in a ranker's directory, by the end of its name in lower case: nothing that any tool unpickles or runs.
+_SUFFIXES = frozenset(
+    {"", ".json", ".jsonl", ".txt", ".model", ".md", ".onnx", ".onnx_data", ".data", ".safetensors"}
+    | {".csv", ".tsv", ".toml", ".yaml", ".yml", ".html", ".css", ".png", ".svg", ".jpg", ".pdf"}
+)
+_MOST_FILES = 10_000
+# Bytes of one file; weights of 16 billion parameters in int8 are no encoder's.
+_LARGEST = 16 * 2**30
+_LARGEST_JSON = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +56,18 @@ def open_ranker(directory: Path) -> Ranker:
     """Opens a ranker and compares every file that can change a score with its manifest.
 
     Raises:
-        InvalidRanker: no such directory or no manifest; a file that is missing, changed, pickled or outside the
-            directory; one beside the graphs that the manifest does not name, since a graph may read it; or a
-            calibration that it does not name, or that is none.
+        InvalidRanker: no such directory or no manifest; a file that is missing, changed, outside the directory, of a
+            kind that has no place there, or too large; one beside the graphs that the manifest does not name, since a
+            graph may read it; a calibration that it does not name, or that is none; or a tokenizer out of bounds.
     """
     recover(directory)
     if not directory.is_dir():
         raise InvalidRanker(f"{directory} is not a directory; give the path of a ranker made by export-onnx")
     root = directory.resolve()
-    for path in _files(directory):
-        name = path.relative_to(directory).as_posix()
-        if not path.resolve().is_relative_to(_boundary(root)):
-            raise InvalidRanker(f"{directory.name}: {name} leads outside the ranker's directory; copy the file there")
-        if path.suffix in _PICKLES:
-            raise InvalidRanker(f"{directory.name}: {name} may be a pickle, which can run code; remove it")
+    for number, path in enumerate(_files(directory)):
+        if number >= _MOST_FILES:
+            raise InvalidRanker(f"{directory.name} has more than {_MOST_FILES} files; give a ranker's own directory")
+        _check_file(path, path.relative_to(directory).as_posix(), directory.name, root)
     manifest = read_manifest(directory)
     for name, expected in manifest.files.items():
         path = directory / name
@@ -81,7 +87,23 @@ def open_ranker(directory: Path) -> Ranker:
     for name in sorted(used):
         if name not in manifest.files:
             raise InvalidRanker(f"{directory.name}: the manifest gives no sha256 for {name}; export the ranker again")
+    check_tokenizer(directory)
     return Ranker(directory, manifest, read_calibration(directory))
+
+
+def _check_file(path: Path, name: str, ranker: str, root: Path) -> None:
+    """Refuses what leads outside, is not a file, has no place in a ranker, or is too large to be read."""
+    if not path.resolve().is_relative_to(_boundary(root)):
+        raise InvalidRanker(f"{ranker}: {name} leads outside the ranker's directory; copy the file there")
+    if any(part.startswith(".") for part in Path(name).parts[:-1]):
+        return  # such as .git and .cache: never read
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise InvalidRanker(f"{ranker}: {name} has no place in a ranker, since other tools may run it; remove it")
+    if not path.is_file():
+        raise InvalidRanker(f"{ranker}: {name} is not a file; remove it")
+    if path.stat().st_size > (_LARGEST_JSON if suffix == ".json" else _LARGEST):
+        raise InvalidRanker(f"{ranker}: {name} is larger than a ranker's file can be; export the ranker again")
 
 
 def _files(directory: Path) -> Iterator[Path]:

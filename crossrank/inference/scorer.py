@@ -1,20 +1,25 @@
 """Scorer: tokenises, batches, runs and activates; the server, the exporter and `rank --ranker` all rank with it."""
 
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crossrank.calibration.curves import Calibration
-from crossrank.errors import CrossrankError, InvalidRanker, InvalidRequest, UsageError
+from crossrank.errors import CrossrankError, InvalidRanker, UsageError, first_line
 from crossrank.inference.batching import BatchPolicy
+from crossrank.inference.calls import Call
 from crossrank.inference.golden import golden_mismatch, needs_precise_products, runnable_variants
+from crossrank.inference.graph_scan import scan_graph
 from crossrank.inference.hub import locate_ranker
+from crossrank.inference.local import LocalReranker
 from crossrank.inference.manifest import Graph, RankerFacts
 from crossrank.inference.ranker import open_ranker
 from crossrank.inference.scheduler import Scheduler
@@ -22,8 +27,7 @@ from crossrank.inference.scores import ACTIVATIONS, KIND_OF, Activate, Scores, s
 from crossrank.inference.session import OnnxSession
 from crossrank.inference.tokenizer import PairTokenizer
 from crossrank.machine import usable_cores
-from crossrank.reranker import LongDocumentStrategy, RankOptions, ScoreKind, pair_texts, query_texts, rank_texts
-from crossrank.results import RankedDocument, order, ranked_document
+from crossrank.reranker import RankOptions, ScoreKind
 
 # On a CPU larger batches fall out of the caches, and padding loses more than company wins.
 _CPU_POLICY = BatchPolicy(max_tokens=256)
@@ -32,12 +36,14 @@ _ALONE = BatchPolicy(max_tokens=0)
 _CUDA_POLICY = BatchPolicy(max_tokens=16_384, padding=0.1, batching_pays=True)
 # One feeds the GPU while the other's batch is on it.
 _CUDA_WORKERS = 2
-# The next queries are tokenised while the workers are busy with these.
-_QUERIES_AT_ONCE = 4
+# Seconds for the golden pairs: the largest encoders take a fraction of it on a slow core.
+_GOLDEN_SECONDS = 120.0
 _DEFAULT_OPTIONS = RankOptions()
 
+_Result = TypeVar("_Result")
 
-class Scorer:
+
+class Scorer(LocalReranker):
     """A ranker that is ready to score pairs; safe to share between threads.
 
     Args:
@@ -129,22 +135,25 @@ class Scorer:
         rejected_variants = []
         for candidate in choice:
             try:
-                scorer = cls(
-                    opened.directory,
-                    opened.manifest,
-                    candidate,
-                    calibration=opened.calibration,
-                    version=opened.manifest.version,
-                    device=device,
-                    workers=workers,
-                    score_cache=score_cache,
-                    document_cache=document_cache,
-                )
+                scan_graph(opened.directory, candidate, opened.manifest.files)
+                with _own_fault(candidate.file):
+                    scorer = cls(
+                        opened.directory,
+                        opened.manifest,
+                        candidate,
+                        calibration=opened.calibration,
+                        version=opened.manifest.version,
+                        device=device,
+                        workers=workers,
+                        score_cache=score_cache,
+                        document_cache=document_cache,
+                    )
             except InvalidRanker as error:
                 rejected_variants.append(str(error))
                 continue
             try:
-                wrong = golden_mismatch(opened.manifest, candidate, *scorer.golden())
+                with _own_fault(candidate.file):
+                    wrong = golden_mismatch(opened.manifest, candidate, *scorer.golden())
             except CrossrankError as error:  # a graph that loads may still not run here
                 wrong = f"{candidate.file}: {error}"
             if wrong is None:
@@ -154,13 +163,24 @@ class Scorer:
             rejected_variants.append(wrong)
         raise InvalidRanker(f"{opened.directory.name}: {'; '.join(rejected_variants)}")
 
-    def golden(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def golden(self, seconds: float = _GOLDEN_SECONDS) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The logits and the scores of the manifest's golden pairs, each float32 of shape [pairs].
 
         They prove the graph and its activation; a calibration is proved by its sha256.
+
+        Raises:
+            InvalidRanker: they take longer than `seconds`.
         """
         pairs = [(pair.query, pair.document) for pair in self.facts.golden_pairs]
-        logits = self.scheduler.submit(self.tokenizer.encode(pairs)).logits.result()
+        until = time.monotonic() + seconds
+        call: Call | None = None
+        try:
+            call = self.scheduler.submit(_within(seconds, lambda: self.tokenizer.encode(pairs)))
+            logits = call.logits.result(until - time.monotonic())
+        except TimeoutError:
+            if call is not None:
+                self.scheduler.cancel(call)
+            raise InvalidRanker(f"its golden pairs take longer than {seconds:g} s") from None
         return logits, ACTIVATIONS[self.default_kind](logits)
 
     @property
@@ -182,76 +202,6 @@ class Scorer:
         tokenize = time.monotonic() - started
         return scores_of(encoded, self.scheduler.submit(encoded), self.activation(options.score_kind), tokenize)
 
-    def predict(
-        self,
-        pairs: Sequence[tuple[str, str]],
-        *,
-        score_kind: ScoreKind | None = None,
-        max_length: int | None = None,
-        long_documents: LongDocumentStrategy = "truncate",
-    ) -> NDArray[np.float32]:
-        """As `Reranker.predict`."""
-        options = RankOptions(score_kind=score_kind, max_length=max_length, long_documents=long_documents)
-        texts = pair_texts(pairs)
-        return self.score(texts, options).values if texts else np.empty(0, dtype=np.float32)
-
-    def rank(
-        self,
-        query: str,
-        documents: Sequence[str],
-        *,
-        ids: Sequence[str] | None = None,
-        top_k: int | None = None,
-        score_kind: ScoreKind | None = None,
-        max_length: int | None = None,
-        long_documents: LongDocumentStrategy = "truncate",
-        return_documents: bool = False,
-    ) -> list[RankedDocument]:
-        """As `Reranker.rank`."""
-        options = RankOptions(top_k, score_kind, max_length, long_documents, return_documents)
-        return self._rank(query, *rank_texts(query, documents, ids), options)
-
-    def rank_many(
-        self,
-        queries: Sequence[tuple[str, Sequence[str]]],
-        *,
-        top_k: int | None = None,
-        score_kind: ScoreKind | None = None,
-        max_length: int | None = None,
-        long_documents: LongDocumentStrategy = "truncate",
-        return_documents: bool = False,
-    ) -> Iterator[tuple[int, list[RankedDocument] | CrossrankError]]:
-        """As `Reranker.rank_many`."""
-        options = RankOptions(top_k, score_kind, max_length, long_documents, return_documents)
-        given = list(query_texts(queries))
-        yield from ((index, query) for index, query in given if isinstance(query, InvalidRequest))
-        pool = ThreadPoolExecutor(_QUERIES_AT_ONCE)
-        indices = {
-            pool.submit(self._rank, *query, None, options): index
-            for index, query in given
-            if not isinstance(query, InvalidRequest)
-        }
-        try:
-            for done in as_completed(indices):
-                try:
-                    yield indices[done], done.result()
-                except CrossrankError as error:
-                    yield indices[done], error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _rank(
-        self, query: str, documents: list[str], ids: list[str] | None, options: RankOptions
-    ) -> list[RankedDocument]:
-        if not documents:
-            return []
-        scores = self.score([(query, document) for document in documents], options)
-        texts = documents if options.return_documents else None
-        return [
-            ranked_document(index, float(scores.values[index]), scores.spans[index], ids, texts)
-            for index in order(scores.logits)[: options.top_k]
-        ]
-
     def close(self) -> None:
         """Ends the workers; calls that are queued fail with Unavailable."""
         self.scheduler.close()
@@ -263,3 +213,36 @@ class Scorer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextmanager
+def _own_fault(file: str) -> Iterator[None]:
+    """Whatever a graph or a tokenizer raises is the ranker's fault; tokenizers may panic, which is no Exception.
+
+    Raises:
+        InvalidRanker: in the place of what is not an error of crossrank.
+    """
+    try:
+        yield
+    except (CrossrankError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise InvalidRanker(f"{file}, or its tokenizer, cannot be used: {first_line(error)}") from None
+
+
+def _within(seconds: float, act: Callable[[], _Result]) -> _Result:
+    """What `act` returns, from a thread that is left alone where it takes longer.
+
+    Raises:
+        TimeoutError: it takes longer.
+    """
+    result: Future[_Result] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(act())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, name="crossrank-golden", daemon=True).start()
+    return result.result(seconds)

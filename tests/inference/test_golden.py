@@ -20,6 +20,7 @@ from crossrank.inference.golden import needs_precise_products, runnable_variants
 from crossrank.inference.manifest import read_manifest, sha256_of
 from crossrank.inference.scorer import Scorer
 from crossrank.inference.session import OnnxSession
+from tests.small_ranker import operators_of
 
 FP32 = "onnx/model.onnx"
 
@@ -42,7 +43,12 @@ def change_graph(ranker: Path, change: Callable[[onnx.ModelProto], object], file
     graph = onnx.load(ranker / file)
     change(graph)
     onnx.save(graph, ranker / file)
-    change_manifest(ranker, lambda manifest: None)
+
+    def describe(manifest: dict[str, Any]) -> None:
+        [variant] = (variant for variant in manifest["variants"] if variant["file"] == file)
+        variant["operators"] = operators_of(graph)
+
+    change_manifest(ranker, describe)
 
 
 def reverse_a_norm(graph: onnx.ModelProto) -> None:

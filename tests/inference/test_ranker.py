@@ -53,7 +53,7 @@ def _path_out(ranker: Path) -> None:
         (lambda ranker: (ranker / "far").symlink_to("/"), "far leads outside the ranker's directory"),
         (_path_out, r"\.\./secret leads outside the ranker's directory"),
         (_manifest_of_another, "is not the file that the manifest was written for"),
-        (lambda ranker: (ranker / "pytorch_model.bin").touch(), "pytorch_model.bin may be a pickle"),
+        (lambda ranker: (ranker / "pytorch_model.bin").touch(), "pytorch_model.bin has no place in a ranker"),
         (lambda ranker: (ranker / "onnx" / "model.onnx_data").touch(), "no sha256 for onnx/model.onnx_data"),
         (lambda ranker: (ranker / "tokenizer.json").unlink(), "tokenizer.json is missing"),
         (lambda ranker: (ranker / "onnx" / "manifest.json").write_text("{}"), "a manifest of schema version 3"),
