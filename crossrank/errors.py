@@ -7,6 +7,7 @@ CrossrankError               INTERNAL             a fault in crossrank
 ├── UnknownModel             NOT_FOUND            no such model or version
 ├── FeedbackTargetNotFound   NOT_FOUND            feedback on an answer or a document that is not kept
 ├── Overloaded               RESOURCE_EXHAUSTED   refused before any work; says when to try again
+├── Unauthenticated          UNAUTHENTICATED      a call without the key that it needs
 ├── DeadlineExceeded         DEADLINE_EXCEEDED    too late; nothing more is computed
 ├── Cancelled                CANCELLED            the caller went away
 ├── InvalidRanker            FAILED_PRECONDITION  a ranker's directory does not keep what its manifest promises
@@ -88,6 +89,12 @@ class Overloaded(CrossrankError):
         self.retry_after = retry_after
 
 
+class Unauthenticated(CrossrankError, PermissionError):
+    """A call without the key that it needs."""
+
+    status = "UNAUTHENTICATED"
+
+
 class DeadlineExceeded(CrossrankError, TimeoutError):
     """The deadline has passed."""
 
@@ -121,6 +128,7 @@ BY_STATUS: dict[str, type[CrossrankError]] = {
         InvalidRequest,
         UnknownModel,
         Overloaded,
+        Unauthenticated,
         DeadlineExceeded,
         Cancelled,
         InvalidRanker,

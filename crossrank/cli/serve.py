@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from crossrank.cli.options import options_of
-from crossrank.serve.settings import ServerSettings, address_of, load_settings
+from crossrank.serve.load_settings import load_settings
+from crossrank.serve.settings import ServerSettings, address_of
 
 
 @options_of(ServerSettings)
@@ -32,11 +33,13 @@ def serve(
     require_onnxruntime()
     configure_logs()
 
+    scheme = "http" if settings.tls_cert is None else "https"
+
     def tell(ports: Ports) -> None:
         # The first line is for scripts that asked for port 0; flushed, since they wait for it.
         print(f"listening on {address_of(settings.host, ports.grpc)}")
         if ports.http is not None:
-            print(f"HTTP on http://{address_of(settings.host, ports.http)}")
+            print(f"HTTP on {scheme}://{address_of(settings.host, ports.http)}")
         sys.stdout.flush()
 
     raise typer.Exit(asyncio.run(run(settings, tell)))

@@ -7,6 +7,7 @@ import grpc
 from grpc.aio import ServicerContext
 
 from crossrank.errors import CrossrankError, InvalidRequest, Overloaded
+from crossrank.serve.access.gate import CALLER
 from crossrank.serve.ranking import Ranking
 from crossrank.serve.responses import stream_error
 from crossrank.serve.rpc import Handlers, RpcCall, RpcRunner
@@ -133,7 +134,7 @@ class RankServicer:
         call.identify(request.request_id, len(request.documents))
         # A stream may live long; a query of it has no longer than a call.
         longest, left = self._ranking.settings.default_deadline, call.time_remaining()
-        with self._rpc.refusals("queue", Overloaded):
+        with self._rpc.refusals("queue", Overloaded), self._rpc.limits.hold(CALLER.get()):
             response = await self._ranking.rank(
                 request, call.identifier, longest if left is None else min(longest, left)
             )

@@ -1,9 +1,13 @@
 """Ranking: what a server does with a request of the contract, however it came."""
 
 from crossrank.feedback.store import FeedbackStore
+from crossrank.inference.scores import Scores
+from crossrank.serve.access.gate import CALLER
+from crossrank.serve.access.limits import CallerLimits
+from crossrank.serve.engine import Engine
 from crossrank.serve.metrics import Metrics
 from crossrank.serve.registry import ModelRegistry
-from crossrank.serve.requests import parse_rank, parse_score
+from crossrank.serve.requests import ScoringRequest, parse_rank, parse_score
 from crossrank.serve.responses import rank_response, score_response
 from crossrank.serve.settings import ServerSettings
 from crossrank.v1 import ranker_pb2
@@ -17,15 +21,22 @@ class Ranking:
         settings: limits and the default deadline.
         metrics: is told how long the stages took.
         feedback: keeps what was shown; None where nothing is kept.
+        limits: of callers, from which the tokens of answers are taken.
     """
 
     def __init__(
-        self, models: ModelRegistry, settings: ServerSettings, metrics: Metrics, feedback: FeedbackStore | None
+        self,
+        models: ModelRegistry,
+        settings: ServerSettings,
+        metrics: Metrics,
+        feedback: FeedbackStore | None,
+        limits: CallerLimits,
     ) -> None:
         self.models = models
         self.settings = settings
         self._metrics = metrics
         self._feedback = feedback
+        self._limits = limits
 
     async def rank(
         self, request: ranker_pb2.RankRequest, identifier: str, seconds: float | None
@@ -43,8 +54,7 @@ class Ranking:
         """
         scoring = parse_rank(request, self.settings)
         name, engine = self.models.get(scoring.model)
-        scores = await engine.score(scoring, self._seconds(seconds))
-        self._metrics.stages(scores)
+        scores = await self._scored(engine, scoring, seconds)
         response = rank_response(request, identifier, name, engine.scorer.version, scores)
         if self._feedback is not None:
             self._feedback.show(request, response)
@@ -56,9 +66,11 @@ class Ranking:
         """Scores pairs in their order; arguments and errors as of `rank`."""
         scoring = parse_score(request, self.settings)
         name, engine = self.models.get(scoring.model)
-        scores = await engine.score(scoring, self._seconds(seconds))
-        self._metrics.stages(scores)
+        scores = await self._scored(engine, scoring, seconds)
         return score_response(identifier, name, engine.scorer.version, scores)
 
-    def _seconds(self, given: float | None) -> float:
-        return self.settings.default_deadline if given is None else given
+    async def _scored(self, engine: Engine, request: ScoringRequest, seconds: float | None) -> Scores:
+        scores = await engine.score(request, self.settings.default_deadline if seconds is None else seconds)
+        self._metrics.stages(scores)
+        self._limits.spent(CALLER.get(), scores.tokens)
+        return scores

@@ -14,6 +14,8 @@ from google.protobuf.message import Message
 from grpc.aio import AbortError, ServicerContext
 
 from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Overloaded
+from crossrank.serve.access.gate import CALLER
+from crossrank.serve.access.limits import CallerLimits
 from crossrank.serve.budget import Budget
 from crossrank.serve.memory import MemoryReturn
 from crossrank.serve.messages import parse_message
@@ -63,14 +65,17 @@ class RpcRunner:
     Args:
         settings: limits of messages and of what is in flight.
         metrics: counts the calls.
+        limits: of callers.
 
     Attributes:
         metrics: the same.
+        limits: the same.
     """
 
-    def __init__(self, settings: ServerSettings, metrics: Metrics) -> None:
+    def __init__(self, settings: ServerSettings, metrics: Metrics, limits: CallerLimits) -> None:
         self._settings = settings
         self.metrics = metrics
+        self.limits = limits
         self._receiver = Receiver(settings.max_requests_in_flight)
         self._memory = MemoryReturn()
         self._budget = Budget(settings.max_requests_in_flight, settings.max_bytes_in_flight)
@@ -166,6 +171,7 @@ class RpcRunner:
         """
         with ExitStack() as room:
             with self.refusals("budget"):
+                room.enter_context(self.limits.hold(CALLER.get()))
                 room.enter_context(self._budget.take(size))
             room.callback(self._memory.freed, size)
             yield
@@ -212,6 +218,7 @@ class RpcRunner:
                 method=method,
                 request_id=call.identifier,
                 pairs=call.pairs,
+                caller=CALLER.get(),
                 status=status,
                 ms=round(seconds * 1000, 1),
             )

@@ -13,6 +13,8 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from crossrank.errors import UsageError
 from crossrank.feedback.store import FeedbackStore
+from crossrank.serve.access.gate import Access, KeyInterceptor
+from crossrank.serve.access.limits import CallerLimits
 from crossrank.serve.connections import UNIX, claim_socket, connection_options, open_connections
 from crossrank.serve.feedback_service import FeedbackServicer
 from crossrank.serve.health import HEALTH, Health, Reflection
@@ -54,7 +56,7 @@ class RankServer:
         models: the rankers; empty until they are loaded.
 
     Raises:
-        UsageError: the feedback store cannot be opened.
+        UsageError: the feedback store cannot be opened; or as `Access` raises it.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -64,14 +66,17 @@ class RankServer:
             FeedbackStore(settings.feedback, keep_texts=settings.feedback_texts) if settings.feedback else None
         )
         self._metrics = Metrics(self.models, self._feedback)
-        rpc = RpcRunner(settings, self._metrics)
-        ranking = Ranking(self.models, settings, self._metrics, self._feedback)
+        self._access = Access(settings)
+        limits = CallerLimits(self._access.keys)
+        rpc = RpcRunner(settings, self._metrics, limits)
+        ranking = Ranking(self.models, settings, self._metrics, self._feedback, limits)
         self._servicer = RankServicer(ranking, rpc)
         self._ranking, self._rpc = ranking, rpc
         self._http: HttpListener | None = None
         self._metrics_listener: HttpListener | None = None
         services = [_RANK]
         self._server = grpc_server(
+            interceptors=[KeyInterceptor(self._access)] if self._access.keys.required else [],
             options=(
                 # Two servers on one port would share its calls between them without a word.
                 ("grpc.so_reuseport", 0),
@@ -108,15 +113,18 @@ class RankServer:
         if address.startswith(UNIX):
             claim_socket(Path(address.removeprefix(UNIX)))
         try:
-            port: int = self._server.add_insecure_port(address)
+            if (certificates := self._access.certificates) is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, certificates.grpc_credentials())
         except RuntimeError:
             raise UsageError(f"cannot listen on {address}: the port is in use or the address is not ours") from None
         if self._settings.http_port != "none" and not address.startswith(UNIX):
             # FastAPI takes a while to import.
             from crossrank.serve.http.app import build_app
 
-            app = build_app(self._ranking, self._rpc, lambda: self._health.serving)
-            self._http = HttpListener(app, self._settings.host, self._settings.http_port)
+            app = build_app(self._ranking, self._rpc, self._access, lambda: self._health.serving)
+            self._http = HttpListener(app, self._settings.host, self._settings.http_port, certificates=certificates)
         await self._server.start()
         if self._http is not None:
             self._http.start()

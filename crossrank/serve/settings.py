@@ -1,8 +1,5 @@
-"""Settings of a server: a flag beats the environment, the environment beats the file, the file beats the default."""
+"""Settings of a server, with the defaults and what each of them is for."""
 
-import re
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -10,7 +7,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
+    SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -18,24 +15,17 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
-from crossrank.data.text import read_text
-from crossrank.errors import UsageError
 from crossrank.paths import from_home
 
 KIB = 1024
 MIB = 1024 * KIB
 
 Device: TypeAlias = Literal["cpu", "cuda"]
-
-# Beside a Service "crossrank" Kubernetes sets CROSSRANK_PORT=tcp://10.0.0.1:80, beside "crossrank-metrics" the like: no
-# setting has such a value.
-_OF_A_SERVICE = re.compile(r"(tcp|udp|sctp)://")
+Guarded: TypeAlias = Literal["health", "info", "docs"]
 
 
 class RankerSettings(BaseModel):
@@ -89,6 +79,22 @@ class ServerSettings(BaseSettings):
     )
     strict_models: bool = Field(
         False, description="Refuse names of models that are not served over HTTP. Default: the default ranker answers."
+    )
+    keys: Path | None = Field(
+        None, description="TOML file of API keys, which calls must then bring; `crossrank new-key` makes one."
+    )
+    key: SecretStr | None = Field(None, description="An API key that calls must bring, for CROSSRANK_KEY alone.")
+    guard: tuple[Guarded, ...] = Field(
+        (), description="What needs a key beside ranking: health, info or docs, which are open otherwise."
+    )
+    no_auth: bool = Field(
+        False,
+        description="Listen on an address that others reach without keys and client certificates.",
+    )
+    tls_cert: Path | None = Field(None, description="PEM file of the certificate chain; both ports then speak TLS.")
+    tls_key: Path | None = Field(None, description="PEM file of its key.")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM file of the authority that must have signed the certificate of each caller."
     )
     default_deadline: float = Field(30.0, gt=0, description="Seconds for a call that brings no deadline.")
     max_documents: int = Field(1000, ge=1, description="Largest number of documents or pairs in a call.")
@@ -169,7 +175,7 @@ class ServerSettings(BaseSettings):
             raise PydanticCustomError("no_host", "metrics need an address, not a Unix socket")
         return host
 
-    @field_validator("feedback")
+    @field_validator("feedback", "keys", "tls_cert", "tls_key", "tls_client_ca")
     @classmethod
     def _from_home(cls, file: Path | None) -> Path | None:
         return file and from_home(file)
@@ -199,63 +205,3 @@ def address_of(host: str, port: int) -> str:
     if host.startswith("unix:"):
         return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> ServerSettings:
-    """Reads the settings from flags, environment and file.
-
-    Args:
-        flags: the flags that were given, by field name.
-        config: a TOML file.
-
-    Raises:
-        UsageError: a file that cannot be read, an unknown key, a value out of range; the message begins with its place.
-    """
-    file = _file(config) if config else {}
-    environment = _environment()
-    tables = [source["rankers"] for source in (file, environment, flags) if isinstance(source.get("rankers"), dict)]
-    values = {**file, **environment, **flags}
-    if len(tables) > 1:
-        values["rankers"] = {name: ranker for table in tables for name, ranker in table.items()}
-    try:
-        return ServerSettings(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name, *inner = map(str, first["loc"])
-        sources = (
-            (f"--{name.replace('_', '-')}", flags),
-            (f"CROSSRANK_{name.upper()}", environment),
-            (f"{config}: {name}", file),
-        )
-        # The tables of rankers add up, so that a stronger source may hold others than the one that is wrong.
-        place = next(
-            place
-            for place, source in sources
-            if name in source and (not inner or not isinstance(source[name], dict) or inner[0] in source[name])
-        )
-        what = first["msg"]
-        if first["type"] == "extra_forbidden":
-            what = "not a setting; `crossrank serve --help` lists them"
-            if inner:
-                what = f"not a setting of a ranker; it has {', '.join(RankerSettings.model_fields)}"
-        raise UsageError(f"{'.'.join((place, *inner))}: {what}") from None
-
-
-def _environment() -> dict[str, Any]:
-    source = EnvSettingsSource(ServerSettings)
-    source.env_vars = {
-        name: value for name, value in source.env_vars.items() if not (value and _OF_A_SERVICE.match(value))
-    }
-    try:
-        return source()
-    except SettingsError as error:
-        raise UsageError(f"environment: {error}; write a table as JSON") from None
-
-
-def _file(config: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(read_text(config, may_be_blank=True))
-    except OSError as error:
-        raise UsageError(f"{config}: {error.strerror}; name a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{config}: not valid TOML: {error}") from None

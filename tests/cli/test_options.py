@@ -17,7 +17,8 @@ from crossrank.evaluation.options import EvaluationOptions
 from crossrank.export.options import ExportOptions
 from crossrank.feedback.options import LabelOptions
 from crossrank.inference.manifest import Budget
-from crossrank.serve.settings import ServerSettings, load_settings
+from crossrank.serve.load_settings import load_settings
+from crossrank.serve.settings import ServerSettings
 from crossrank.train.options import TrainOptions
 from tests.serve.test_settings import OTHER
 

@@ -13,8 +13,8 @@ import pytest
 from crossrank.client import RankClient
 from crossrank.errors import CrossrankError, UsageError
 from crossrank.inference.hub import DEFAULT_RANKER, locate_ranker
+from crossrank.serve.load_settings import load_settings
 from crossrank.serve.local import local_server
-from crossrank.serve.settings import load_settings
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]", "::", "127.0.0.1", "localhost"])

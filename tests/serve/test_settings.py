@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from crossrank.errors import UsageError
-from crossrank.serve.settings import RankerSettings, ServerSettings, load_settings
+from crossrank.serve.load_settings import load_settings
+from crossrank.serve.settings import RankerSettings, ServerSettings
 
 # A value of each setting that is not its default.
 OTHER: dict[str, Any] = {
@@ -22,6 +23,13 @@ OTHER: dict[str, Any] = {
     "port": 1,
     "http_port": 2,
     "strict_models": True,
+    "keys": "keys.toml",
+    "key": "secret",
+    "guard": ("docs",),
+    "no_auth": True,
+    "tls_cert": "chain.pem",
+    "tls_key": "key.pem",
+    "tls_client_ca": "ca.pem",
     "default_deadline": 2.5,
     "max_documents": 7,
     "max_text_bytes": 8,

@@ -12,8 +12,10 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from crossrank.errors import CrossrankError
+from crossrank.serve.access.gate import Access
 from crossrank.serve.http.endpoint import AnyDialect, Endpoint
 from crossrank.serve.http.errors import HttpError, error_response
+from crossrank.serve.http.gate import Gate
 from crossrank.serve.http.info import info_routes
 from crossrank.serve.http.paths import CanonicalPaths
 from crossrank.serve.http.routes import ROUTES
@@ -24,12 +26,13 @@ from crossrank.serve.rpc import RpcRunner
 _SEND = 30.0
 
 
-def build_app(ranking: Ranking, rpc: RpcRunner, healthy: Callable[[], bool]) -> ASGIApp:
+def build_app(ranking: Ranking, rpc: RpcRunner, access: Access, healthy: Callable[[], bool]) -> ASGIApp:
     """Builds the application.
 
     Args:
         ranking: what ranks and scores.
         rpc: counts and logs.
+        access: what is asked of callers.
         healthy: whether calls are answered.
     """
     app: FastAPI = FastAPIOffline(
@@ -59,7 +62,7 @@ def build_app(ranking: Ranking, rpc: RpcRunner, healthy: Callable[[], bool]) -> 
     async def failed(request: Request, error: Exception) -> JSONResponse:
         return error_response(request, CrossrankError("internal error"))
 
-    return CanonicalPaths(app, _SEND)
+    return CanonicalPaths(Gate(app, access), _SEND)
 
 
 def _summary(dialect: AnyDialect) -> str:

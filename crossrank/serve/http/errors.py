@@ -7,7 +7,7 @@ from uuid import uuid4
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from crossrank.errors import CrossrankError, Overloaded, Unavailable
+from crossrank.errors import CrossrankError, Overloaded, Unauthenticated, Unavailable
 
 # Paths whose clients read `error` as a string; elsewhere it is an object.
 _PLAIN = ("/rerank", "/reranking", "/info", "/")
@@ -68,5 +68,7 @@ def error_response(request: Request, error: CrossrankError, *, close: bool = Fal
 
 
 def _headers(error: CrossrankError) -> dict[str, str]:
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": "Bearer"}
     wait = error.retry_after if isinstance(error, Overloaded) else _SOON if isinstance(error, Unavailable) else None
     return {} if wait is None else {"Retry-After": str(max(1, math.ceil(wait)))}

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from crossrank.errors import UsageError
+from crossrank.serve.access.tls import Certificates
 from crossrank.serve.settings import address_of
 
 # Connections at once: above, the accept queue of the system waits.
@@ -27,14 +28,18 @@ class HttpListener:
 
     Args:
         app: the application.
-        host, port: where to listen; port 0 takes a free one.
+        host: address to listen on.
+        port: 0 takes a free one.
         purpose: what is served, for the error.
+        certificates: None to speak no TLS.
 
     Raises:
         UsageError: the address is in use or not to be had.
     """
 
-    def __init__(self, app: ASGIApp, host: str, port: int, purpose: str = "HTTP") -> None:
+    def __init__(
+        self, app: ASGIApp, host: str, port: int, purpose: str = "HTTP", certificates: Certificates | None = None
+    ) -> None:
         self._socket = _bind(host, port, purpose)
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
@@ -50,6 +55,7 @@ class HttpListener:
             limit_concurrency=_CONNECTIONS,
             timeout_keep_alive=_KEEP_ALIVE,
             h11_max_incomplete_event_size=_HEAD_BYTES,
+            ssl_context_factory=None if certificates is None else lambda *_: certificates.http_context(),
         )
         self._server = _Server(config)
         self._serving: asyncio.Task[None] | None = None

@@ -1,0 +1,1 @@
+"""Who may call: keys, what each of them may take, and certificates."""
