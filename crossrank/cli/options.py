@@ -8,7 +8,7 @@ from types import GenericAlias, NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeGuard, TypeVar, Union, get_args, get_origin
 
 import typer
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -87,7 +87,7 @@ def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
         if _is_model(field.annotation):
             yield from _fields(field.annotation)
-        elif field.annotation != SecretStr | None:  # on a command line others could read it
+        else:
             yield name, field
 
 

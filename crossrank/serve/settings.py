@@ -7,7 +7,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -81,9 +80,9 @@ class ServerSettings(BaseSettings):
         False, description="Refuse names of models that are not served over HTTP. Default: the default ranker answers."
     )
     keys: Path | None = Field(
-        None, description="TOML file of API keys, which calls must then bring; `crossrank new-key` makes one."
+        None,
+        description="TOML file of API keys, of which calls must bring one; `crossrank new-key` makes them. CROSSRANK_KEY in the environment is one more.",
     )
-    key: SecretStr | None = Field(None, description="An API key that calls must bring, for CROSSRANK_KEY alone.")
     guard: tuple[Guarded, ...] = Field(
         (), description="What needs a key beside ranking: health, info or docs, which are open otherwise."
     )

@@ -170,7 +170,7 @@ def test_flags_set_every_setting() -> None:
         if value is True:
             arguments.append(option)
         else:
-            shown = "other=there" if isinstance(value, dict) else str(value)
+            shown = "other=there" if isinstance(value, dict) else str(value[0] if isinstance(value, tuple) else value)
             arguments += [option, shown]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert load_settings(got) == ServerSettings(**OTHER)

@@ -24,7 +24,6 @@ OTHER: dict[str, Any] = {
     "http_port": 2,
     "strict_models": True,
     "keys": "keys.toml",
-    "key": "secret",
     "guard": ("docs",),
     "no_auth": True,
     "tls_cert": "chain.pem",

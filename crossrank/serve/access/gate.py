@@ -1,6 +1,7 @@
 """Gate: asks every call for its key, over gRPC and HTTP, and remembers whose it is."""
 
 import ipaddress
+import os
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
@@ -15,6 +16,9 @@ from crossrank.serve.settings import Guarded, ServerSettings
 
 # Name of the key of the call that runs; "" where none is required.
 CALLER: ContextVar[str] = ContextVar("CALLER", default="")
+
+# Holds a key: no setting, since flags and files of settings are read by others.
+KEY_VARIABLE = "CROSSRANK_KEY"
 
 _OPEN_SERVICES: dict[str, Guarded] = {
     "grpc.health.v1.Health": "health",
@@ -39,7 +43,7 @@ class Access:
     """
 
     def __init__(self, settings: ServerSettings) -> None:
-        self.keys = Keys(settings.keys, settings.key.get_secret_value() if settings.key else None)
+        self.keys = Keys(settings.keys, os.environ.get(KEY_VARIABLE))
         self.guarded = frozenset(settings.guard)
         self.certificates: Certificates | None = None
         if (settings.tls_cert is None) != (settings.tls_key is None):

@@ -149,11 +149,12 @@ def test_limits_of_a_key_refuse_that_caller_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
-def test_an_address_that_others_reach_needs_keys(host: str) -> None:
+def test_an_address_that_others_reach_needs_keys(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError):
         Access(ServerSettings(host=host))
     Access(ServerSettings(host=host, no_auth=True))
-    Access(ServerSettings(host=host, key="k"))
+    monkeypatch.setenv("CROSSRANK_KEY", "k")
+    assert Access(ServerSettings(host=host)).keys.caller({"api-key": "k"}) == "default"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
