@@ -81,7 +81,8 @@ class ServerSettings(BaseSettings):
     )
     keys: Path | None = Field(
         None,
-        description="TOML file of API keys, of which calls must bring one; `crossrank new-key` makes them. CROSSRANK_KEY in the environment is one more.",
+        description="TOML file of API keys, of which calls must bring one; `crossrank new-key` makes them. "
+        "CROSSRANK_KEY in the environment is one more.",
     )
     guard: tuple[Guarded, ...] = Field(
         (), description="What needs a key beside ranking: health, info or docs, which are open otherwise."
