@@ -4,11 +4,12 @@ import codecs
 import gzip
 import io
 import re
+import tomllib
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from crossrank.errors import InvalidData
 
@@ -82,6 +83,20 @@ def read_text(path: Path, limit: int = MAX_TEXT_BYTES, *, may_be_blank: bool = F
             raise InvalidData(path, f"larger than {limit >> 20} MiB, which is the most that is read as one text")
         parts.append(line)
     return "".join(parts)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table of a TOML file, which may be empty.
+
+    Raises:
+        InvalidData: As `text_lines`, or it is not TOML.
+        OSError: The file cannot be read.
+    """
+    text = read_text(path, may_be_blank=True)
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidData(path, f"not valid TOML: {error}; correct it") from None
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Where settings come from: a flag beats the environment, the environment beats the file, the file the default."""
 
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
-from crossrank.data.text import read_text
+from crossrank.data.text import read_toml
 from crossrank.errors import UsageError
 from crossrank.serve.settings import RankerSettings, ServerSettings
 
@@ -71,8 +70,6 @@ def _environment() -> dict[str, Any]:
 
 def _file(config: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_text(config, may_be_blank=True))
+        return read_toml(config)
     except OSError as error:
         raise UsageError(f"{config}: {error.strerror}; name a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{config}: not valid TOML: {error}") from None

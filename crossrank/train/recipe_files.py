@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
-from crossrank.data.text import read_text
+from crossrank.data.text import read_toml
 from crossrank.errors import UsageError
 from crossrank.paths import from_home
 from crossrank.train.recipe import Recipe
@@ -28,11 +28,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         UsageError: no such file, no TOML, an unknown key (the nearest known one is named), a value out of range.
     """
     try:
-        table = tomllib.loads(read_text(path))
+        table = read_toml(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from None
     data = table.setdefault("data", {})
     if isinstance(data, dict):
         data["root"] = str(path.resolve().parent / from_home(str(data.get("root", ""))))
@@ -94,7 +92,7 @@ def _apply(table: dict[str, Any], override: str) -> None:
     value: Any
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text  # a bare word or a path needs no quotes
     *parents, last = key.split(".")
     for parent in parents:

@@ -169,3 +169,15 @@ def test_what_kubernetes_sets_beside_a_service_of_our_name_is_no_setting(
 def test_settings_of_a_program_do_not_depend_on_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROSSRANK_PORT", "2")
     assert ServerSettings().port == 50051
+
+
+@pytest.mark.parametrize("content", [b"port = " + b"9" * 5_000, b"x = " + b"[" * 20_000, b"port = 1\n# caf\xe9", b"\0"])
+def test_a_file_that_is_not_toml_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    config = tmp_path / "config.toml"
+    config.write_bytes(content)
+    with pytest.raises(UsageError, match=r"config\.toml.*: (not valid TOML|not UTF-8|holds a NUL byte)"):
+        load_settings({}, config)
+    config.write_bytes(b"")
+    assert load_settings({}, config).port == 50051
+    config.write_text("port = 50052\r\n", encoding="utf-16")
+    assert load_settings({}, config).port == 50052

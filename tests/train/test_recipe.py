@@ -1,6 +1,11 @@
+import tempfile
+import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from crossrank.errors import UsageError
 from crossrank.train.recipe_files import load_recipe
@@ -63,7 +68,7 @@ def test_fp16_and_bf16_exclude_each_other(recipe: Path) -> None:
 
 def test_no_toml(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("name = ")
-    with pytest.raises(UsageError, match="is not valid TOML"):
+    with pytest.raises(UsageError, match="not valid TOML"):
         load_recipe(tmp_path / "bad.toml")
 
 
@@ -133,3 +138,55 @@ def test_a_recipe_that_is_no_text_is_refused_by_line(recipe: Path) -> None:
     recipe.write_bytes(MINIMAL.encode() + b"# caf\xe9\n")
     with pytest.raises(UsageError, match=r"recipe\.toml:6: not UTF-8"):
         load_recipe(recipe)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    st.sampled_from(["", "data", "data.train", "data.dev", "data.root", "loss", "distillation.cache", "base"]), VALUES
+)
+@example("data.train", "a\0b")
+@example("data", 5)
+@settings(max_examples=150, deadline=None)
+def test_a_value_of_any_kind_is_taken_or_refused(key: str, value: object) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        path = Path(root) / "recipe.toml"
+        table = tomllib.loads(MINIMAL)
+        *parents, last = key.split(".")
+        inner = table
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[last] = value
+        try:
+            path.write_text(tomli_w.dumps(table), encoding="utf-8")
+        except (TypeError, UnicodeEncodeError):  # None, or half of a surrogate pair: not TOML
+            return
+        try:
+            load_recipe(path)
+        except UsageError as error:
+            assert str(error)
+
+
+@given(st.binary(max_size=60), st.integers(0, 80))
+@example(b"[" * 20_000, 0)
+@example(b"x = [" + b"[" * 20_000, 0)
+@example(b"x = " + b"9" * 5_000 + b"\n", 0)
+@settings(max_examples=150, deadline=None)
+def test_a_recipe_of_any_bytes_is_taken_or_refused(noise: bytes, place: int) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        path = Path(root) / "recipe.toml"
+        path.write_bytes(MINIMAL.encode()[:place] + noise + MINIMAL.encode()[place:])
+        try:
+            load_recipe(path)
+        except UsageError as error:
+            assert str(error)
+
+
+@pytest.mark.parametrize("value", ["9" * 5_000, "[" * 20_000])
+def test_an_override_of_any_kind_is_a_word(recipe: Path, value: str) -> None:
+    assert load_recipe(recipe, [f"base={value}"]).base == value
