@@ -51,11 +51,15 @@ class Feedback:
     comment: str = ""
 
 
-def open_database(path: Path) -> sqlite3.Connection:
+def open_database(path: Path, max_bytes: int) -> sqlite3.Connection:
     """Opens a connection for one thread at a time, without transactions of its own; what it commits is on disk.
 
+    Args:
+        path: the file; made where there is none.
+        max_bytes: largest size of the file; what would make it larger fails as on a full disk.
+
     Raises:
-        UsageError: the file cannot be opened, or is not a store of this version.
+        UsageError: the file cannot be opened, is damaged, or is not a store of this version.
     """
     try:
         # SQLite gives the files beside it the same mode.
@@ -70,6 +74,8 @@ def open_database(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA foreign_keys = ON")
+        page = int(database.execute("PRAGMA page_size").fetchone()[0])
+        database.execute(f"PRAGMA max_page_count = {max(1, max_bytes // page)}")
     except sqlite3.Error as error:
         database.close()
         raise UsageError(f"feedback: {path} cannot be used as a store: {error}") from None
@@ -91,6 +97,10 @@ def _check_or_make(database: sqlite3.Connection, path: Path) -> None:
         raise UsageError(f"feedback: {path} is the database of another program; give a new path")
     elif version != SCHEMA_VERSION:
         raise UsageError(f"feedback: {path} has version {version} of the schema, not {SCHEMA_VERSION}; give a new path")
+    else:
+        (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise UsageError(f"feedback: {path} is damaged: {found.splitlines()[-1]}; restore it, or give a new path")
 
 
 def write_answer(

@@ -18,13 +18,25 @@ from pathlib import Path
 
 import structlog
 
-from crossrank.errors import FeedbackTargetNotFound, Overloaded, Unavailable
+from crossrank.errors import FeedbackTargetNotFound, Overloaded, Unavailable, UsageError
 from crossrank.feedback.schema import Feedback, FeedbackKind, open_database, write_answer, write_feedback
 from crossrank.v1 import ranker_pb2
 
 # Bytes that may wait: answers take no more than the first, and leave feedback the rest.
 _MOST_ANSWERS = 64 * 1024 * 1024
 _MOST = 72 * 1024 * 1024
+
+# Largest size of a file.
+MAX_BYTES = 10 * 1024 * 1024 * 1024
+# What the file or its disk is at fault for.
+_BROKEN = (
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+)
 
 _log = structlog.get_logger()
 
@@ -59,15 +71,19 @@ class FeedbackStore:
     Args:
         path: the file; made where there is none, for its owner alone to read.
         keep_texts: whether queries and the documents that were shown are kept.
+        max_bytes: largest size of the file.
 
     Raises:
         UsageError: the file cannot be opened, or is not a store of this version.
     """
 
-    def __init__(self, path: Path, *, keep_texts: bool = False) -> None:
+    def __init__(self, path: Path, *, keep_texts: bool = False, max_bytes: int = MAX_BYTES) -> None:
         self.counts = FeedbackCounts()
         self._keep_texts = keep_texts
-        self._database = open_database(path)
+        self._path = path
+        self._max_bytes = max_bytes
+        self._database = open_database(path, max_bytes)
+        self._file = _identity(path)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting = 0
@@ -92,8 +108,8 @@ class FeedbackStore:
 
         Returns:
             Resolves to the id of the feedback once it is on disk; to FeedbackTargetNotFound where the newest answer
-            of that request id, or this document in it, is not kept; to Unavailable where another process holds the
-            file; or to sqlite3.Error.
+            of that request id, or this document in it, is not kept; to Overloaded where the disk or the file is full;
+            or to Unavailable where another process holds the file, or it cannot be written.
 
         Raises:
             Overloaded: too much waits.
@@ -141,6 +157,7 @@ class FeedbackStore:
         jobs = [job for job in batch if job.done.set_running_or_notify_cancel()]
         outcomes: list[int | Exception] = []
         try:
+            self._follow()
             self._database.execute("BEGIN IMMEDIATE")
             for job in jobs:
                 try:
@@ -148,6 +165,8 @@ class FeedbackStore:
                 except FeedbackTargetNotFound as error:
                     outcomes.append(error)
             self._database.execute("COMMIT")
+            if _identity(self._path) != self._file:
+                raise Unavailable("the feedback store was moved meanwhile; try again")
         except Exception as error:
             # A full disk can end the transaction by itself.
             with suppress(sqlite3.Error):
@@ -162,6 +181,22 @@ class FeedbackStore:
             else:
                 job.done.set_result(outcome)
 
+    def _follow(self) -> None:
+        """Opens the file anew where another one, or none, has come to its path: what is written would be lost."""
+        if self._file is not None and _identity(self._path) == self._file:
+            return
+        # The log stayed at the path, and the file that was moved lacks what is in it.
+        with suppress(sqlite3.Error):
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._database.close()
+        self._file = None
+        try:
+            self._database = open_database(self._path, self._max_bytes)
+        except UsageError as error:
+            raise Unavailable(str(error)) from error
+        self._file = _identity(self._path)
+        _log.warning("feedback store opened anew")
+
     def _count_answer(self, done: "Future[int]") -> None:
         with self._lock:
             if done.exception():
@@ -175,9 +210,25 @@ class FeedbackStore:
                 self.counts.feedback[kind] += 1
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a file; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _handed_out(error: Exception) -> Exception:
-    """The error for the caller: Unavailable where another process holds the file, since trying again helps."""
+    """The error for the caller, who may try again or not; a fault of ours is left as it is."""
+    if not isinstance(error, sqlite3.Error):
+        return error
     # The low byte is the primary code.
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Unavailable("another process holds the feedback store; try again")
+    if code == sqlite3.SQLITE_FULL:
+        return Overloaded("the feedback store is full; make room on its disk, or raise its limit")
+    if code in _BROKEN:
+        return Unavailable("the feedback store cannot be written; look into the server's log")
     return error

@@ -11,6 +11,8 @@ from crossrank.v1 import ranker_pb2
 
 _MAX_REQUEST_ID = 200
 _MAX_COMMENT = 10_000
+# Characters of a document's id: URLs are as long as browsers take them.
+_MAX_DOCUMENT_ID = 2_000
 
 _KINDS: dict[int, ScoreKind | None] = {
     ranker_pb2.SCORE_KIND_UNSPECIFIED: None,
@@ -56,10 +58,10 @@ def parse_rank(request: ranker_pb2.RankRequest, settings: ServerSettings) -> Sco
     if not request.query.strip():
         raise InvalidRequest("query: must not be empty")
     _count("documents", len(request.documents), settings)
-    sizes = [
-        query_bytes + _text(f"documents[{index}].text", document.text, settings)
-        for index, document in enumerate(request.documents)
-    ]
+    sizes = []
+    for index, document in enumerate(request.documents):
+        _document_id(f"documents[{index}].id", document.id)
+        sizes.append(query_bytes + _text(f"documents[{index}].text", document.text, settings))
     return _scoring_request(request, [(request.query, document.text) for document in request.documents], sizes)
 
 
@@ -88,6 +90,7 @@ def parse_feedback(request: ranker_pb2.RecordFeedbackRequest) -> Feedback:
     for field, text in (("request_id", request.request_id), ("document_id", request.document_id)):
         if not text:
             raise InvalidRequest(f"{field}: must not be empty")
+    _document_id("document_id", request.document_id)
     if len(request.comment) > _MAX_COMMENT:
         raise InvalidRequest(f"comment: {len(request.comment)} characters, at most {_MAX_COMMENT}")
     return Feedback(request.request_id, request.document_id, *_judgement(request), request.comment)
@@ -132,6 +135,11 @@ def _judgement(request: ranker_pb2.RecordFeedbackRequest) -> tuple[FeedbackKind,
     if kind == "click" and not request.click:
         raise InvalidRequest("click: is false; give feedback only where there was a click")
     return kind, _THUMBS[request.thumb] if kind == "thumb" else int(getattr(request, kind))
+
+
+def _document_id(field: str, identifier: str) -> None:
+    if len(identifier) > _MAX_DOCUMENT_ID:
+        raise InvalidRequest(f"{field}: {len(identifier)} characters, at most {_MAX_DOCUMENT_ID}")
 
 
 def _count(field: str, number: int, settings: ServerSettings) -> None:

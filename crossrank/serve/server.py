@@ -63,7 +63,9 @@ class RankServer:
         self._settings = settings
         self.models = ModelRegistry()
         self._feedback = (
-            FeedbackStore(settings.feedback, keep_texts=settings.feedback_texts) if settings.feedback else None
+            FeedbackStore(settings.feedback, keep_texts=settings.feedback_texts, max_bytes=settings.feedback_max_bytes)
+            if settings.feedback
+            else None
         )
         self._metrics = Metrics(self.models, self._feedback)
         self._access = Access(settings)

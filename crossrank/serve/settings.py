@@ -140,6 +140,9 @@ class ServerSettings(BaseSettings):
     feedback: Path | None = Field(
         None, description="SQLite file for answers and what users say about them. Default: nothing is kept."
     )
+    feedback_max_bytes: int = Field(
+        10 * KIB * MIB, ge=MIB, description="Largest size of that file; what comes after is refused."
+    )
     feedback_texts: bool = Field(False, description="Also keep queries and shown documents there.")
     drain_timeout: float = Field(30.0, ge=0, description="Seconds for calls in flight after SIGTERM.")
     drain_delay: float | None = Field(

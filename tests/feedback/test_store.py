@@ -3,7 +3,7 @@
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -160,12 +160,67 @@ def test_a_full_disk_is_an_error_and_what_comes_after_it_is_kept(path: Path) -> 
     store.show(*answered("r", ["a"]))
     store.record(Feedback("r", "a", "click", 1)).result(120)
     store._database.execute("PRAGMA max_page_count = 1")
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    with pytest.raises(Overloaded, match="full"):
         store.record(Feedback("r", "a", "thumb", 1, "x" * 10_000)).result(120)
     store._database.execute("PRAGMA max_page_count = 100000")
     store.record(Feedback("r", "a", "thumb", 1, "x" * 10_000)).result(120)
     store.close()
     assert rows(path, "SELECT kind FROM feedback") == [("click",), ("thumb",)]
+
+
+def test_a_file_has_a_largest_size(path: Path) -> None:
+    store = FeedbackStore(path, max_bytes=2**17)
+    store.show(*answered("r", ["a"]))
+    with pytest.raises(Overloaded, match="full"):
+        for _ in range(100):
+            store.record(Feedback("r", "a", "click", 1, "x" * 10_000)).result(120)
+    store.close()
+    assert path.stat().st_size <= 2**17
+    assert len(rows(path, "SELECT id FROM feedback")) > 2
+
+
+@pytest.mark.parametrize("remove", [Path.unlink, lambda path: path.rename(path.with_name("moved"))])
+def test_a_file_that_was_removed_or_moved_is_not_written_into(path: Path, remove: Callable[[Path], object]) -> None:
+    store = FeedbackStore(path)
+    store.show(*answered("r", ["a"]))
+    store.record(Feedback("r", "a", "click", 1)).result(120)
+    remove(path)
+    with pytest.raises(FeedbackTargetNotFound):
+        store.record(Feedback("r", "a", "stars", 2)).result(120)
+    store.show(*answered("s", ["a"]))
+    assert store.record(Feedback("s", "a", "stars", 3)).result(120) == 1
+    store.close()
+    assert rows(path, "SELECT value FROM feedback") == [(3,)]
+    moved = path.with_name("moved")
+    if moved.exists():
+        assert rows(moved, "SELECT value FROM feedback") == [(1,)]
+
+
+def test_a_directory_that_is_gone_refuses_feedback_until_it_is_back(tmp_path: Path) -> None:
+    path = tmp_path / "mounted" / "store"
+    path.parent.mkdir()
+    store = FeedbackStore(path)
+    store.show(*answered("r", ["a"]))
+    store.record(Feedback("r", "a", "click", 1)).result(120)
+    away = path.parent.rename(tmp_path / "away")
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            store.record(Feedback("r", "a", "stars", 2)).result(120)
+    away.rename(path.parent)
+    assert store.record(Feedback("r", "a", "stars", 3)).result(120) == 2
+    store.close()
+
+
+def test_a_damaged_file_is_refused_at_the_start(path: Path) -> None:
+    store = FeedbackStore(path)
+    for number in range(300):
+        store.show(*answered(str(number), DOCUMENTS))
+    store.close()
+    content = bytearray(path.read_bytes())
+    content[4096 * 6 : 4096 * 8] = b"\xff" * 8192
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"^feedback: .*(damaged|cannot be used)"):
+        FeedbackStore(path)
 
 
 def test_a_write_that_fails_leaves_nothing_behind_and_the_store_usable(path: Path) -> None:

@@ -120,6 +120,11 @@ def test_a_long_document_is_cut_or_chunked(stub: ranker_pb2_grpc.RankServiceStub
         (request(score_kind=7), "INVALID_ARGUMENT", "score_kind: 7 is unknown"),
         (request(long_document_strategy=9), "INVALID_ARGUMENT", "long_document_strategy: 9 is unknown"),
         (request(max_length=1000), "INVALID_ARGUMENT", "max_length: 1000 is not between"),
+        (
+            ranker_pb2.RankRequest(query="q", documents=[ranker_pb2.Document(id="x" * 5000, text="t")]),
+            "INVALID_ARGUMENT",
+            "documents[0].id: 5000 characters",
+        ),
         (request(request_id="x" * 500), "INVALID_ARGUMENT", "request_id: 500 characters"),
     ],
 )

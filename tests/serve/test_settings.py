@@ -10,6 +10,7 @@ from crossrank.serve.settings import RankerSettings, ServerSettings
 
 # A value of each setting that is not its default.
 OTHER: dict[str, Any] = {
+    "feedback_max_bytes": 2_000_000,
     "metrics_host": "127.0.0.2",
     "connection_idle": 7.5,
     "connection_age": 8.5,
