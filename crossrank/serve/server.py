@@ -90,9 +90,10 @@ class RankServer:
             maximum_concurrent_rpcs=2 * settings.max_requests_in_flight + _OTHER_RPCS,
         )
         handlers = [grpc.method_handlers_generic_handler(_RANK, self._servicer.handlers())]
+        self._feedback_servicer: FeedbackServicer | None = None
         if self._feedback is not None:
-            servicer = FeedbackServicer(self._feedback, settings, rpc)
-            handlers.append(grpc.method_handlers_generic_handler(_FEEDBACK, servicer.handlers()))
+            self._feedback_servicer = FeedbackServicer(self._feedback, settings, rpc)
+            handlers.append(grpc.method_handlers_generic_handler(_FEEDBACK, self._feedback_servicer.handlers()))
             services.append(_FEEDBACK)
         for name, methods in TeiServicer(ranking, rpc).handlers().items():
             handlers.append(grpc.method_handlers_generic_handler(name, methods))
@@ -125,7 +126,9 @@ class RankServer:
             # FastAPI takes a while to import.
             from crossrank.serve.http.app import build_app
 
-            app = build_app(self._ranking, self._rpc, self._access, lambda: self._health.serving)
+            app = build_app(
+                self._ranking, self._rpc, self._access, self._feedback_servicer, lambda: self._health.serving
+            )
             self._http = HttpListener(app, self._settings.host, self._settings.http_port, certificates=certificates)
         await self._server.start()
         if self._http is not None:

@@ -13,10 +13,13 @@ from starlette.types import ASGIApp
 
 from crossrank.errors import CrossrankError
 from crossrank.serve.access.gate import Access
+from crossrank.serve.feedback_service import FeedbackServicer
 from crossrank.serve.http.endpoint import AnyDialect, Endpoint
 from crossrank.serve.http.errors import HttpError, error_response
+from crossrank.serve.http.feedback import feedback_routes
 from crossrank.serve.http.gate import Gate
 from crossrank.serve.http.info import info_routes
+from crossrank.serve.http.page import page_routes
 from crossrank.serve.http.paths import CanonicalPaths
 from crossrank.serve.http.routes import ROUTES
 from crossrank.serve.ranking import Ranking
@@ -26,13 +29,16 @@ from crossrank.serve.rpc import RpcRunner
 _SEND = 30.0
 
 
-def build_app(ranking: Ranking, rpc: RpcRunner, access: Access, healthy: Callable[[], bool]) -> ASGIApp:
+def build_app(
+    ranking: Ranking, rpc: RpcRunner, access: Access, feedback: FeedbackServicer | None, healthy: Callable[[], bool]
+) -> ASGIApp:
     """Builds the application.
 
     Args:
         ranking: what ranks and scores.
         rpc: counts and logs.
         access: what is asked of callers.
+        feedback: None where nothing is kept.
         healthy: whether calls are answered.
     """
     app: FastAPI = FastAPIOffline(
@@ -53,6 +59,9 @@ def build_app(ranking: Ranking, rpc: RpcRunner, access: Access, healthy: Callabl
             openapi_extra={"requestBody": _described(dialects)},
         )
     app.include_router(info_routes(ranking, healthy))
+    app.include_router(page_routes())
+    if feedback is not None:
+        app.include_router(feedback_routes(feedback, rpc))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:

@@ -78,7 +78,7 @@ class Endpoint:
             try:
                 body: Body = dialect.body.model_validate(given)
             except ValidationError as error:
-                raise InvalidRequest(_first(error)) from None
+                raise InvalidRequest(first_error(error)) from None
         try:
             message = dialect.request(body)
             message.model = self._model(message.model)
@@ -147,7 +147,7 @@ def _seconds(given: str | None) -> float | None:
     return seconds
 
 
-def _first(error: ValidationError) -> str:
+def first_error(error: ValidationError) -> str:
     """The place and the message of the first error; never what was given."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     if first["type"] == "json_invalid":

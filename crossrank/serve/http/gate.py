@@ -16,6 +16,9 @@ _OPEN: dict[str, Guarded] = {
     "/.well-known/live": "health",
     "/info": "info",
     "/meta": "info",
+    "/": "docs",
+    "/page/page.css": "docs",
+    "/page/page.js": "docs",
     "/docs": "docs",
     "/openapi.json": "docs",
 }
@@ -34,7 +37,7 @@ class Gate:
         self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._asks(scope["path"]):
+        if scope["type"] == "http" and self._asks(scope["method"], scope["path"]):
             # Of several headers of a name the first counts.
             headers = dict(reversed(Headers(scope=scope).items()))
             try:
@@ -44,6 +47,8 @@ class Gate:
                 return
         await self._app(scope, receive, send)
 
-    def _asks(self, path: str) -> bool:
+    def _asks(self, method: str, path: str) -> bool:
+        if method != "GET":
+            return True
         part = "docs" if path.startswith("/static-offline-docs/") else _OPEN.get(path)
         return part is None or part in self._access.guarded
