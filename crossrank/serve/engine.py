@@ -27,10 +27,14 @@ class Engine:
     Args:
         scorer: closed with the engine.
         max_queued_tokens: tokens that may wait before calls are refused.
+
+    Attributes:
+        calls: that it has not answered yet.
     """
 
     def __init__(self, scorer: Scorer, max_queued_tokens: int) -> None:
         self.scorer = scorer
+        self.calls = 0
         self._admission = Admission(scorer.scheduler, max_queued_tokens)
         # The tokenizers library has threads of its own; one here keeps its work off the event loop.
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="crossrank-tokenize")
@@ -48,6 +52,13 @@ class Engine:
             DeadlineExceeded: there was no answer in time; what of it had not run by then never runs.
             InvalidRequest: as `PairTokenizer.encode` raises it.
         """
+        self.calls += 1
+        try:
+            return await self._score(request, seconds)
+        finally:
+            self.calls -= 1
+
+    async def _score(self, request: ScoringRequest, seconds: float) -> Scores:
         deadline = time.monotonic() + seconds
         longest = request.max_length or self.scorer.facts.max_length
         most = longest if request.strategy == "truncate" else math.inf

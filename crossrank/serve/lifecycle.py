@@ -7,10 +7,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import structlog
 
+from crossrank.serve.reload import Reloader
 from crossrank.serve.server import Ports, RankServer
 from crossrank.serve.settings import ServerSettings
 from crossrank.serve.watchdog import Watchdog
@@ -100,14 +102,19 @@ async def serve(settings: ServerSettings, ready: Callable[[Ports], None]) -> int
     server = RankServer(settings)
     ending = Ending(pause + settings.drain_timeout + _ENDING)
     ending.on_signals()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: _log.info("SIGHUP passed over"))
-    starting, ended = asyncio.ensure_future(server.start()), asyncio.ensure_future(ending.wait())
+    loop = asyncio.get_running_loop()
+    # While it loads, what it would reload is being loaded.
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
     try:
+        reloader = Reloader(server.models, settings)  # first: what changes while it loads is reloaded
+        starting, ended = asyncio.ensure_future(server.start()), asyncio.ensure_future(ending.wait())
         await asyncio.wait({starting, ended}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
-            ready(starting.result())
-            Watchdog(server.models, settings.run_limit, asyncio.get_running_loop(), ending.hung).start()
-            await ended
+            ports = starting.result()
+            Watchdog(server.models, settings.run_limit, loop, ending.hung).start()
+            async with _reloading(reloader, settings.reload_interval > 0):
+                ready(ports)
+                await ended
     except BaseException:
         await server.close()
         raise
@@ -118,6 +125,22 @@ async def serve(settings: ServerSettings, ready: Callable[[Ports], None]) -> int
         ending.code = EXIT_HUNG
         ending.exit()
     return ending.code
+
+
+@asynccontextmanager
+async def _reloading(reloader: Reloader, watch: bool) -> AsyncIterator[None]:
+    """Reloads rankers with SIGHUP, and when their directories change."""
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+    loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(reloader.reload_all())))
+    if watch:
+        tasks.add(loop.create_task(reloader.watch()))
+    try:
+        yield
+    finally:
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)
+        for task in tasks:
+            task.cancel()
 
 
 def _pause(settings: ServerSettings) -> float:

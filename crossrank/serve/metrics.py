@@ -158,6 +158,12 @@ class _Engines(Collector):
             "Documents whose tokens were cached, or were read, while there is a cache of them.",
             labels=("model", "source"),
         )
+        reloads = CounterMetricFamily(
+            "crossrank_reloads", "Reloads of rankers: swapped in, or refused.", labels=("model", "outcome")
+        )
+        for (name, outcome), count in self._models.reloads.items():
+            reloads.add_metric((name, outcome), count)
+        yield reloads
         for name, engine in self._models.engines():
             counts = engine.counts
             for outcome in ("computed", "wasted", "dropped", "cached"):

@@ -188,4 +188,4 @@ class RankServer:
         if self._feedback is not None:
             await asyncio.to_thread(self._feedback.close)
         await asyncio.to_thread(self.models.close)
-        return [name for name, engine in self.models.engines() if engine.scorer.scheduler.workers]
+        return [name for name, engine in self.models.all_engines() if engine.scorer.scheduler.workers]

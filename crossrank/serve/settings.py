@@ -151,6 +151,15 @@ class ServerSettings(BaseSettings):
         description="Seconds after SIGTERM in which health says NOT_SERVING and calls are still answered, for load "
         "balancers to notice. Default: 5, or 0 on a terminal.",
     )
+    reload_interval: float = Field(
+        5.0,
+        ge=0,
+        description="Seconds between two looks whether a ranker's directory has changed; what has changed and then "
+        "stands still is reloaded. 0 never looks; SIGHUP reloads too.",
+    )
+    versions: int = Field(
+        2, ge=1, description="Versions of each ranker that stay loaded after a reload, for requests of name@version."
+    )
     run_limit: float = Field(
         30.0,
         gt=0,

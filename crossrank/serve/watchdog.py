@@ -59,7 +59,7 @@ class Watchdog:
     def _look(self) -> str | None:
         """Why the server hangs; None where it does not."""
         ages, self._ages = self._ages, {}
-        for name, engine in self._models.engines():
+        for name, engine in self._models.all_engines():
             scheduler = engine.scorer.scheduler
             if not scheduler.workers:
                 return f"{name}: no worker is alive"

@@ -45,6 +45,8 @@ OTHER: dict[str, Any] = {
     "drain_timeout": 0.5,
     "drain_delay": 0.25,
     "run_limit": 2.5,
+    "reload_interval": 0.5,
+    "versions": 3,
 }
 
 
