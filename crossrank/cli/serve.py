@@ -27,9 +27,11 @@ def serve(
     from crossrank.inference.session import require_onnxruntime
     from crossrank.serve.lifecycle import serve as run
     from crossrank.serve.logs import configure_logs
+    from crossrank.serve.memory import require_address_space
     from crossrank.serve.server import Ports
 
     settings = load_settings(given if ranker is None else {"ranker": ranker, **given}, config)
+    require_address_space()
     require_onnxruntime()
     configure_logs()
 

@@ -12,6 +12,8 @@ UNIX = "unix:"
 
 # Connections at once: above, new ones are closed.
 _MOST = 1000
+# Calls of one connection at once: above, its client waits.
+_CALLS = 1000
 # File descriptors that the process keeps for its files and for other connections.
 _OTHER_FILES = 24
 # Milliseconds for what a new connection says first.
@@ -28,7 +30,7 @@ def connection_options(settings: ServerSettings) -> list[tuple[str, int]]:
     """The options of a gRPC server that limit its connections."""
     return [
         ("grpc.max_allowed_incoming_connections", max(1, min(_MOST, _free_descriptors() // 2))),
-        ("grpc.max_concurrent_streams", settings.max_requests_in_flight),
+        ("grpc.max_concurrent_streams", _CALLS),
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE),
         ("grpc.max_connection_idle_ms", _milliseconds(settings.connection_idle)),
         ("grpc.max_connection_age_ms", _milliseconds(settings.connection_age)),

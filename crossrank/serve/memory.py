@@ -1,14 +1,34 @@
-"""Memory that large requests leave to the allocator, given back to the system."""
+"""Memory: what a server needs at least, and what large requests leave to the allocator."""
 
 import asyncio
 import ctypes
+import resource
 import sys
 from collections.abc import Callable
 
+from crossrank.errors import UsageError
+from crossrank.serve.settings import MIB
+
+# MiB of address space below which native libraries end the process instead of raising.
+_ADDRESS_SPACE = 1500
 # Bytes of requests after which it is worth the time.
 _LARGE = 1024 * 1024
 # Seconds after the first of them: one pass serves all that end meanwhile.
 _LATER = 1.0
+
+
+def require_address_space() -> None:
+    """Checks the limit of the process.
+
+    Raises:
+        UsageError: it is too small to serve even a small ranker.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < _ADDRESS_SPACE * MIB:
+        raise UsageError(
+            f"memory: the address space is limited to {limit // MIB} MiB; "
+            f"raise it to {_ADDRESS_SPACE} MiB or more (ulimit -v)"
+        )
 
 
 class MemoryReturn:

@@ -9,12 +9,14 @@ from typing import Any
 
 from grpc.aio import ServicerContext
 
-from crossrank.errors import DeadlineExceeded, InvalidRequest, Overloaded
+from crossrank.errors import Cancelled, DeadlineExceeded, InvalidRequest, Overloaded
 
 # Requests that are read at once. Most have arrived with their call and take no time.
-_AT_ONCE = 4
+_AT_ONCE = 8
 # Seconds that a request may take to arrive while others wait, and while none does.
-_BRISK, _LONGEST = 0.5, 10.0
+_BRISK, _LONGEST = 0.25, 10.0
+# Seconds until its deadline of a call that gRPC has ended for it.
+_ENDED = 0.05
 
 
 class Receiver:
@@ -36,6 +38,7 @@ class Receiver:
         Raises:
             InvalidRequest: the caller ended the call without one.
             DeadlineExceeded: it did not arrive in time.
+            Cancelled: the caller went away.
             Overloaded: too many calls wait for others to be read.
         """
         await self._turn()
@@ -52,6 +55,11 @@ class Receiver:
             self._reading.pop(limit, None)
             self._release()
         if not isinstance(message, bytes):
+            left = context.time_remaining()
+            if left is not None and left < _ENDED:
+                raise DeadlineExceeded("the deadline passed before the request had arrived")
+            if context.cancelled():
+                raise Cancelled("the caller went away before the request had arrived")
             raise InvalidRequest("request: is missing; send one message")
         return message
 

@@ -66,7 +66,7 @@ class RawConnection:
         self._socket = socket.create_connection((host, int(port)), timeout=120)
         self._socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b""))
 
-    def begin(self, path: str, stream: int, sent: bytes) -> None:
+    def begin(self, path: str, stream: int, sent: bytes, timeout: str = "100S") -> None:
         """Begins a call and sends the first bytes of its request, of 1000 that it promises."""
         headers = {
             ":method": "POST",
@@ -75,6 +75,7 @@ class RawConnection:
             ":authority": "localhost",
             "content-type": "application/grpc",
             "te": "trailers",
+            "grpc-timeout": timeout,
         }
         block = b"".join(
             b"\x00" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
