@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, get_args
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, make_asgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp
 
@@ -106,6 +107,15 @@ class Metrics:
                 registry=self._registry,
             )
             gauge.set_function(partial(getattr, budget, what))
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """The metrics as text, and its Content-Type.
+
+        Args:
+            accept: the header of who asks.
+        """
+        encode, kind = choose_encoder(accept)
+        return encode(self._registry), kind
 
     def app(self) -> ASGIApp:
         """The application that answers GET /metrics."""

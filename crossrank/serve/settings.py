@@ -24,7 +24,7 @@ KIB = 1024
 MIB = 1024 * KIB
 
 Device: TypeAlias = Literal["cpu", "cuda"]
-Guarded: TypeAlias = Literal["health", "info", "docs"]
+Guarded: TypeAlias = Literal["health", "metrics", "info", "docs"]
 
 
 class RankerSettings(BaseModel):
@@ -85,7 +85,7 @@ class ServerSettings(BaseSettings):
         "CROSSRANK_KEY in the environment is one more.",
     )
     guard: tuple[Guarded, ...] = Field(
-        (), description="What needs a key beside ranking: health, info or docs, which are open otherwise."
+        (), description="What needs a key beside ranking: health, metrics, info or docs, which are open otherwise."
     )
     no_auth: bool = Field(
         False,

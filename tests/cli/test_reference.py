@@ -17,7 +17,6 @@ def test_the_committed_pages_are_those_of_the_code(tmp_path: Path) -> None:
     main(tmp_path)
     for page in tmp_path.iterdir():
         assert (REFERENCE / page.name).read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), "make reference"
-    assert {page.name for page in REFERENCE.iterdir()} == {page.name for page in tmp_path.iterdir()}
 
 
 @pytest.mark.parametrize(("key", "meaning"), [(key, meaning) for key, _, meaning in explain()])

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from crossrank.errors import CrossrankError
@@ -62,6 +62,12 @@ def build_app(
     app.include_router(page_routes())
     if feedback is not None:
         app.include_router(feedback_routes(feedback, rpc))
+
+    @app.get("/metrics", tags=["information"])
+    async def metrics(request: Request) -> Response:
+        """Counts and times for Prometheus."""
+        content, kind = rpc.metrics.exposition(request.headers.get("accept", ""))
+        return Response(content, headers={"Content-Type": kind})
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:

@@ -14,6 +14,7 @@ _OPEN: dict[str, Guarded] = {
     "/ping": "health",
     "/.well-known/ready": "health",
     "/.well-known/live": "health",
+    "/metrics": "metrics",
     "/info": "info",
     "/meta": "info",
     "/": "docs",

@@ -5,6 +5,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -28,8 +29,8 @@ class Authority:
         self.ca = trustme.CA()
         self.ca.cert_pem.write_to_path(str(directory / "ca.pem"))
 
-    def sign(self, name: str = "server") -> tuple[Path, Path]:
-        issued = self.ca.issue_cert("localhost", "127.0.0.1")
+    def sign(self, name: str = "server", not_after: datetime | None = None) -> tuple[Path, Path]:
+        issued = self.ca.issue_cert("localhost", "127.0.0.1", not_after=not_after)
         chain, key = self.directory / f"{name}.pem", self.directory / f"{name}.key"
         chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
         issued.private_key_pem.write_to_path(str(key))
@@ -91,7 +92,8 @@ def test_callers_need_a_certificate_where_an_authority_is_named(authority: Autho
         assert over_http(served, authority.context(caller)) == 200
         with RankClient(served.target, credentials=authority.credentials(caller)) as client:
             assert client.rank(QUERY, DOCUMENTS)
-        for pair in (None, stranger.sign("caller")):
+        expired = authority.sign("expired", not_after=datetime(2020, 1, 1, tzinfo=UTC))
+        for pair in (None, stranger.sign("caller"), expired):
             with pytest.raises(httpx.HTTPError):
                 over_http(served, authority.context(pair))
             refused(served, authority.credentials(pair))

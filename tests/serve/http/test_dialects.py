@@ -151,6 +151,8 @@ def test_truncation_is_told_or_refused(http: httpx.Client) -> None:
     texts = {"query": QUERY, "texts": long["documents"]}
     assert http.post("/rerank", json=texts).status_code == 200
     assert http.post("/rerank", json={**texts, "truncate": False}).status_code == 422
+    assert http.post("/rerank", json={**texts, "truncation_direction": "Left"}).status_code == 422
+    assert http.post("/rerank", json={**TEI, "truncation_direction": "Left"}).status_code == 200
     assert http.post("/rerank", json={**long, "truncation": False}).status_code == 400
     passages = {"query": {"text": QUERY}, "passages": [{"text": "word " * 2000}], "truncate": "NONE"}
     assert http.post("/v1/ranking", json=passages).status_code == 400
@@ -230,6 +232,13 @@ def test_what_clients_ask_first(http: httpx.Client) -> None:
     assert http.get(f"/v1/models/{model['id']}").json() == model
     assert model["model_type"] == "rerank"
     assert http.get("/v1/models/another").status_code == 404
+
+
+def test_metrics_are_on_this_port_too(http: httpx.Client) -> None:
+    asked(http, "/rerank", BODY)
+    answer = http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert 'crossrank_calls_total{method="HTTP",status="OK"}' in answer.text
 
 
 def test_the_description_of_the_api_needs_no_network(http: httpx.Client) -> None:

@@ -17,12 +17,12 @@ class TeiBody(Body):
     return_text: bool | None = Field(None, description="Whether ranks carry their text.")
     truncate: bool | None = Field(None, description="False: texts that do not fit are refused. Default: true.")
     truncation_direction: Literal["Right", "right", "Left", "left"] | None = Field(
-        None, description="The side that is cut off; only the right one can be."
+        None, description="The side that is cut off. Texts that are too long are refused where it is the left one."
     )
     top_n: Count | None = Field(None, description="How many ranks. Default, and 0: all.")
 
     def must_fit(self) -> bool:
-        return self.truncate is False
+        return self.truncate is False or self.truncation_direction in ("Left", "left")
 
 
 class Tei:
