@@ -12,6 +12,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ import grpc
 import numpy as np
 
 from crossrank.atomic import replace_directory
+from crossrank.errors import CrossrankError
 from crossrank.inference.hub import DEFAULT_RANKER
 from crossrank.inference.manifest import MANIFEST_PATH, sha256_of
 from crossrank.serve.local import UNCACHED, LocalServer, local_server
@@ -153,7 +155,12 @@ def _put(version: Path, ranker: Path) -> None:
 
 def _wait_for(server: LocalServer, event: str) -> None:
     assert server.process.stderr is not None
-    next(line for line in server.process.stderr if json.loads(line)["event"] == event)
+    for line in server.process.stderr:
+        if f'"event": "{event}"' in line:
+            return
+        if '"level": "error"' in line or not line.startswith("{"):
+            print(line, end="", file=sys.stderr)
+    raise CrossrankError(f"the server ended with {server.process.wait()}")
 
 
 def _memory(server: LocalServer) -> int:

@@ -78,14 +78,13 @@ class WaitingCalls:
             How many pairs wait for a batch.
         """
         self._unfinished.add(call)
-        call.logits.add_done_callback(lambda _: self._unfinished.discard(call))
         waiting: dict[int, SharedPair] = {}
         for index, (tokens, key) in enumerate(zip(pairs, keys, strict=True)):
             logit = self._cache.get(key) if self._cache is not None and key is not None else None
             if logit is not None:
                 self.counts.cached += 1
                 call.cache_hits += 1
-                call.set_logit(index, logit)
+                self._set(call, index, logit)
                 continue
             pair = self._wanted.get(key) if key is not None else None
             if pair is None:
@@ -107,6 +106,7 @@ class WaitingCalls:
     def drop(self, call: Call, error: CrossrankError) -> None:
         """Fails a call; its pairs stay for others that wait for them, and cost nothing where nobody does."""
         call.fail(error)
+        self._unfinished.discard(call)
         if (pending := self._pending.pop(call, None)) is None:
             return
         self._queue.remove(pending, range(len(pending.lengths)))
@@ -151,7 +151,7 @@ class WaitingCalls:
             if isinstance(outcome, CrossrankError):
                 self.drop(call, outcome)
             elif not call.done:
-                call.set_logit(index, outcome)
+                self._set(call, index, outcome)
 
     def forget(self, pair: SharedPair) -> None:
         """Lets no further call join a pair."""
@@ -166,6 +166,11 @@ class WaitingCalls:
         renewed.counts = self.counts
         renewed.counts.worker_faults += 1
         return renewed
+
+    def _set(self, call: Call, index: int, logit: float) -> None:
+        call.set_logit(index, logit)
+        if call.done:
+            self._unfinished.discard(call)
 
     def _remove(self, pending: PendingPairs, places: range, act: Callable[..., None]) -> list[SharedPair]:
         """Removes pairs that a batch takes from a call, and by `act` of the queue from there."""

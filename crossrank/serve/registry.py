@@ -100,15 +100,14 @@ class ModelRegistry:
         await asyncio.to_thread(engine.close)
         self._retired = [(name, other) for name, other in self._retired if other is not engine]
 
-    def promote(self, name: str, version: str) -> bool:
-        """Lets a version that is still loaded answer again; whether there is one."""
+    def versions(self, name: str) -> list[str]:
+        """The versions of a ranker that are loaded, the one that answers first."""
+        return [engine.scorer.version for engine in self._engines[name]]
+
+    def promote(self, name: str, version: str) -> None:
+        """Lets a version that is still loaded answer again."""
         versions = self._engines[name]
-        for engine in versions:
-            if engine.scorer.version == version:
-                versions.remove(engine)
-                versions.insert(0, engine)
-                return True
-        return False
+        versions.insert(0, versions.pop(self.versions(name).index(version)))
 
     def engines(self) -> Iterable[tuple[str, Engine]]:
         """The newest engine of each name."""

@@ -7,11 +7,17 @@ import structlog
 
 from crossrank.errors import CrossrankError, InvalidRanker, first_line
 from crossrank.inference.hub import locate_ranker
+from crossrank.inference.manifest import read_manifest
 from crossrank.inference.ranker import open_ranker
+from crossrank.serve.engine import Engine
+from crossrank.serve.memory import MemoryReturn
 from crossrank.serve.registry import ModelRegistry, named_rankers
 from crossrank.serve.settings import RankerSettings, ServerSettings
 
 _log = structlog.get_logger()
+
+# Bytes, at least, that a version leaves to the allocator.
+_WEIGHTS = 16 * 1024 * 1024
 
 # Names, inodes, times and sizes of a directory's files.
 _State = frozenset[tuple[str, int, int, int]]
@@ -32,6 +38,7 @@ class Reloader:
         self._one_at_a_time = asyncio.Lock()
         # What was opened, or refused, last.
         self._seen = {name: _state(given) for name, given in self._rankers.items()}
+        self._memory = MemoryReturn()
         self._ending: set[asyncio.Task[None]] = set()
 
     async def watch(self) -> None:
@@ -85,23 +92,29 @@ class Reloader:
                 raise
 
     async def _reload(self, name: str, given: RankerSettings) -> str:
-        version = await asyncio.to_thread(_version, given)
-        if version == self._models.get(name)[1].scorer.version:
+        directory = await asyncio.to_thread(locate_ranker, given.path)
+        version = read_manifest(directory).version
+        loaded = self._models.versions(name)
+        if version in loaded:
+            await asyncio.to_thread(open_ranker, directory)
+        if version == loaded[0]:
             return version
-        if not self._models.promote(name, version):
+        if version in loaded:
+            self._models.promote(name, version)
+        else:
             engine = await asyncio.to_thread(self._models.open, name, given, self._settings)
             version = engine.scorer.version
             for old in self._models.swap(name, engine, self._settings.versions):
-                ending = asyncio.create_task(self._models.retire(old))
+                ending = asyncio.create_task(self._retire(old))
                 self._ending.add(ending)
                 ending.add_done_callback(self._ending.discard)
         self._models.reloads[name, "swapped"] += 1
         _log.info("reloaded", model=name, version=version)
         return version
 
-
-def _version(given: RankerSettings) -> str:
-    return open_ranker(locate_ranker(given.path)).manifest.version
+    async def _retire(self, engine: Engine) -> None:
+        await self._models.retire(engine)
+        self._memory.freed(_WEIGHTS)
 
 
 def _state(given: RankerSettings) -> _State:
