@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -91,6 +91,14 @@ class Engine:
         """The workers' counts, with what was dropped before it came to them."""
         counts = self.scorer.scheduler.counts
         return replace(counts, dropped=counts.dropped + self._dropped)
+
+    def probe_tokenizing(self) -> "Future[None]":
+        """Resolves when the tokenizer's thread has ended the steps before it.
+
+        Raises:
+            RuntimeError: the engine is closed.
+        """
+        return self._tokenizing.submit(lambda: None)
 
     def close(self) -> None:
         """Ends the threads; calls that are queued fail with Unavailable."""

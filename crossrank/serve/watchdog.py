@@ -4,11 +4,13 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 
 import structlog
 
 from crossrank.inference.calls import Run
 from crossrank.inference.scheduler import Scheduler
+from crossrank.serve.engine import Engine
 from crossrank.serve.registry import ModelRegistry
 
 _TICK = 1.0
@@ -21,16 +23,17 @@ _log = structlog.get_logger()
 
 
 class Watchdog:
-    """Looks once a second at the runs, the workers and the event loop.
+    """Looks once a second at the runs, the workers, the tokenizers and the event loop.
 
     A run that takes too long is terminated. The server hangs where such a run does not end, where a ranker has no
-    worker, or where the event loop does not answer.
+    worker, where its tokenizer does not end a step, or where the event loop does not answer.
 
     Time is counted in looks: a process that was stopped or suspended as a whole does not hang.
 
     Args:
         models: the rankers.
-        limit: seconds that a run may take where 20 times its prediction is shorter; also for the event loop.
+        limit: seconds that a run may take where 20 times its prediction is shorter; also for a tokenizer's step and for
+            the event loop.
         loop: the event loop.
         hung: called once, from the watchdog's thread, with the reason.
     """
@@ -43,6 +46,8 @@ class Watchdog:
         self._loop = loop
         self._hung = hung
         self._ages: dict[Run, float] = {}
+        # Of each engine: what waits for its tokenizer, and for how long.
+        self._probes: dict[Engine, tuple[Future[None], float]] = {}
         self._unanswered = 0.0
 
     def start(self) -> None:
@@ -59,7 +64,10 @@ class Watchdog:
     def _look(self) -> str | None:
         """Why the server hangs; None where it does not."""
         ages, self._ages = self._ages, {}
+        probes, self._probes = self._probes, {}
         for name, engine in self._models.all_engines():
+            if self._is_tokenizing_for_long(engine, probes.get(engine)):
+                return f"{name}: a step of the tokenizer does not end"
             scheduler = engine.scorer.scheduler
             if not scheduler.workers:
                 return f"{name}: no worker is alive"
@@ -72,6 +80,15 @@ class Watchdog:
         self._unanswered += _TICK
         self._loop.call_soon_threadsafe(self._answer)
         return None
+
+    def _is_tokenizing_for_long(self, engine: Engine, probe: tuple[Future[None], float] | None) -> bool:
+        try:
+            if probe is None or probe[0].done():
+                probe = engine.probe_tokenizing(), -_TICK
+        except RuntimeError:  # closed
+            return False
+        self._probes[engine] = probe[0], probe[1] + _TICK
+        return probe[1] + _TICK > self._limit
 
     def _endless(self, name: str, scheduler: Scheduler, run: Run) -> bool:
         over = self._ages[run] - max(self._limit, _TIMES * run.predicted)

@@ -105,6 +105,10 @@ main()
     [
         ("self._loop.call_later(1, time.sleep, 3600)", "the event loop does not answer"),
         ("Scheduler.workers = 0", "default: no worker is alive"),
+        (
+            "next(iter(self._models.engines()))[1]._tokenizing.submit(time.sleep, 3600)",
+            "default: a step of the tokenizer does not end",
+        ),
     ],
 )
 def test_what_else_stands_still_ends_the_server(fault: str, reason: str) -> None:
