@@ -10,6 +10,7 @@ from typing import Any
 from grpc.aio import ServicerContext
 
 from crossrank.errors import Cancelled, DeadlineExceeded, InvalidRequest, Overloaded
+from crossrank.serve.budget import pushback
 
 # Requests that are read at once. Most have arrived with their call and take no time.
 _AT_ONCE = 8
@@ -50,6 +51,10 @@ class Receiver:
                 # The iterator of messages would keep the last one.
                 message = await context.read()
         except TimeoutError:
+            if self._waiting:
+                raise Overloaded(
+                    "others wait for this request to arrive; try again soon", retry_after=pushback(1.0)
+                ) from None
             raise DeadlineExceeded("the request did not arrive in time; send it faster, or less") from None
         finally:
             self._reading.pop(limit, None)
