@@ -81,5 +81,5 @@ def open_reader(path: Path) -> Iterator[StoreReader]:
                     path, f"has version {version} of the schema; read it with the crossrank that wrote it"
                 )
             yield StoreReader(database)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # a damaged schema may not even be text
         raise InvalidData(path, f"cannot be read as a feedback store ({error}); is it whole?") from None

@@ -75,7 +75,10 @@ class OnnxSession:
             options.add_session_config_entry("session.x64quantprecision", "1")
         options.log_severity_level = 4  # what goes wrong is raised, and said in one sentence
         try:
-            session = ort.InferenceSession(str(path), options, providers=[(provider, _PROVIDER_OPTIONS[device])])
+            # Without its fallback, which prints, and tries other providers.
+            session = ort.InferenceSession(
+                str(path), options, providers=[(provider, _PROVIDER_OPTIONS[device])], enable_fallback=0
+            )
         except Exception as error:  # ONNX Runtime's own classes have no common base but this
             raise InvalidRanker(f"{path.name} cannot be loaded by ONNX Runtime: {first_line(error)}") from None
         if session.get_providers()[0] != provider:
