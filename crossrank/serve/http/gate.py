@@ -49,7 +49,7 @@ class Gate:
         await self._app(scope, receive, send)
 
     def _asks(self, method: str, path: str) -> bool:
-        if method != "GET":
+        if method not in ("GET", "HEAD"):
             return True
         part = "docs" if path.startswith("/static-offline-docs/") else _OPEN.get(path)
         return part is None or part in self._access.guarded

@@ -41,8 +41,8 @@ def info_routes(ranking: Ranking, healthy: Callable[[], bool]) -> APIRouter:
             "max_length": model.max_length,
         }
 
-    @routes.get("/health", tags=_TAGS)
-    @routes.get("/ping", tags=_TAGS)
+    @routes.api_route("/health", methods=["GET", "HEAD"], tags=_TAGS)
+    @routes.api_route("/ping", methods=["GET", "HEAD"], tags=_TAGS)
     async def health() -> Response:
         """200 while calls are answered, else 503."""
         return status(200)

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import httpx
@@ -100,6 +101,21 @@ def test_bodies_without_end_or_with_much_structure_take_little_memory(own: Serve
     assert answer.status_code == 400
     assert answers(own)
     assert memory().rss < before + 64 * 1024 * 1024
+
+
+def test_overload_is_429_and_says_when_to_come_back() -> None:
+    long = {"query": QUERY, "documents": [f"word{n} " * 400 for n in range(200)]}
+    with ExitStack() as stack:
+        for served in serve("--max-requests-in-flight", "1"):
+            pool = stack.enter_context(ThreadPoolExecutor(4))
+            posted = [
+                pool.submit(httpx.post, f"{served.root}{path}", json=long, timeout=120, trust_env=False)
+                for path in ("/rerank", "/v1/rerank", "/v2/rerank", "/v2/rerank")
+            ]
+            answers = [future.result() for future in posted]
+            refused = [answer for answer in answers if answer.status_code == 429]
+            assert len(refused) >= 2
+            assert all(1 <= int(answer.headers["retry-after"]) <= 5 and answer.json()["message"] for answer in refused)
 
 
 def test_callers_that_go_away_free_their_work(own: Served) -> None:

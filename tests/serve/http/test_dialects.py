@@ -225,6 +225,7 @@ def test_what_clients_ask_first(http: httpx.Client) -> None:
         ("/meta", 200),
     ):
         assert http.get(path).status_code == status
+    assert http.head("/health").status_code == 200
     info = http.get("/info").json()
     assert next(iter(info["model_type"])) == "reranker"
     assert info["max_input_length"] == 512
