@@ -19,7 +19,10 @@ from crossrank.serve.local import local_server
 
 @pytest.mark.parametrize("host", ["::1", "[::1]", "::", "127.0.0.1", "localhost"])
 def test_every_form_of_a_host_is_listened_on(host: str) -> None:
-    with local_server("--host", host, "--metrics-port", "0") as server, RankClient(server.target) as client:
+    with (
+        local_server("--host", host, "--no-auth", "--metrics-port", "0") as server,
+        RankClient(server.target) as client,
+    ):
         assert len(client.rank("a", ["b"])) == 1
 
 
