@@ -6,7 +6,7 @@ QUICKSTART_DIR ?= quickstart
 BENCH_DIR ?= bench-result
 STUBS := crossrank/v1 crossrank/tei/v1
 
-.PHONY: install quickstart test test-install verify check bench reference proto proto-baseline
+.PHONY: install quickstart test test-install verify check docs bench reference proto proto-baseline
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,6 +37,10 @@ check: install
 	rm -rf build/stubs && mkdir -p build/stubs
 	$(call generate,build/stubs)
 	for stubs in $(STUBS); do diff -r -x __init__.py -x __pycache__ build/stubs/$$stubs $$stubs || exit; done
+
+# A warning, as of a link that leads nowhere, is an error.
+docs: install
+	$(BIN)/mkdocs build --strict
 
 # Prints what changed since the reference, and fails nothing: machines differ, so ratios within the run are compared.
 bench: quickstart

@@ -52,7 +52,10 @@ class Scorer(LocalReranker):
         variant: a graph below the directory.
         calibration: of the ranker's probabilities, where it has one.
         version: of the ranker; empty while it is being made.
-        device, workers, score_cache, document_cache: as in `open`.
+        device: as in `open`.
+        workers: as in `open`.
+        score_cache: as in `open`.
+        document_cache: as in `open`.
 
     Attributes:
         tokenizer: turns texts into what the scheduler takes.

@@ -16,7 +16,7 @@ from crossrank.client import AsyncRankClient, RankClient
 from crossrank.data.examples import Example, read_examples
 from crossrank.errors import CrossrankError, FeedbackTargetNotFound, InvalidRequest
 from crossrank.serve.local import local_server
-from tests.test_readme import BLOCKS
+from tests.test_docs import PYTHON
 
 if TYPE_CHECKING:
     from crossrank.export.pipeline import ExportReport
@@ -71,9 +71,9 @@ def test_what_users_say_becomes_training_rows(kept: tuple[str, Path], tmp_path: 
     assert list(read_examples(rows))[-1] == Example(QUERY, (DOCUMENTS["nothing"],), (1.0,))
 
 
-def test_the_python_of_the_readme_gives_feedback(kept: tuple[str, Path]) -> None:
-    [code] = [block for language, block in BLOCKS if language == "python" and "record_feedback" in block]
-    exec(compile(code.replace("127.0.0.1:50051", kept[0]), "README.md", "exec"), {})
+def test_the_python_of_the_documentation_gives_feedback(kept: tuple[str, Path]) -> None:
+    [block] = [block for block in PYTHON if "record_feedback" in block.text]
+    exec(compile(block.text.replace("127.0.0.1:50051", kept[0]), block.page, "exec"), {})
     with closing(sqlite3.connect(kept[1])) as database:
         said = database.execute(
             "SELECT document_id, kind, value FROM feedback JOIN shown USING (impression, rank) "
