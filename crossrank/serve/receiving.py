@@ -1,10 +1,12 @@
-"""Receiving: reads the requests of unary calls, a few at once, each within a time.
+"""Receiving: requests are read a few at once, each within a time.
 
-gRPC holds what has arrived of a request that somebody reads, up to the largest message; of one that nobody reads it
-takes no more than 64 KiB from the network.
+What has arrived of a request that somebody reads is held, up to the largest one; of one that nobody reads gRPC and
+HTTP take no more than 64 KiB from the network.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from grpc.aio import ServicerContext
@@ -21,7 +23,7 @@ _ENDED = 0.05
 
 
 class Receiver:
-    """Reads one message of a call; for one event loop.
+    """Gives requests their turns to be read; for one event loop.
 
     Args:
         max_waiting: largest number of calls that wait for others to be read.
@@ -42,23 +44,9 @@ class Receiver:
             Cancelled: the caller went away.
             Overloaded: too many calls wait for others to be read.
         """
-        await self._turn()
-        started = asyncio.get_running_loop().time()
-        limit = asyncio.timeout(_BRISK if self._waiting else _LONGEST)
-        try:
-            async with limit:
-                self._reading[limit] = started
-                # The iterator of messages would keep the last one.
-                message = await context.read()
-        except TimeoutError:
-            if self._waiting:
-                raise Overloaded(
-                    "others wait for this request to arrive; try again soon", retry_after=pushback(1.0)
-                ) from None
-            raise DeadlineExceeded("the request did not arrive in time; send it faster, or less") from None
-        finally:
-            self._reading.pop(limit, None)
-            self._release()
+        async with self.turn():
+            # The iterator of messages would keep the last one.
+            message = await context.read()
         if not isinstance(message, bytes):
             left = context.time_remaining()
             if left is not None and left < _ENDED:
@@ -68,7 +56,32 @@ class Receiver:
             raise InvalidRequest("request: is missing; send one message")
         return message
 
-    async def _turn(self) -> None:
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Lets one request be read within the block.
+
+        Raises:
+            DeadlineExceeded: it did not arrive in time.
+            Overloaded: too many requests wait for others to be read.
+        """
+        await self._wait()
+        started = asyncio.get_running_loop().time()
+        limit = asyncio.timeout(_BRISK if self._waiting else _LONGEST)
+        try:
+            async with limit:
+                self._reading[limit] = started
+                yield
+        except TimeoutError:
+            if self._waiting:
+                raise Overloaded(
+                    "others wait for this request to arrive; try again soon", retry_after=pushback(1.0)
+                ) from None
+            raise DeadlineExceeded("the request did not arrive in time; send it faster, or less") from None
+        finally:
+            self._reading.pop(limit, None)
+            self._release()
+
+    async def _wait(self) -> None:
         """Waits until fewer are read. The newest goes first: requests that never arrive would hold up all others."""
         if self._free:
             self._free -= 1
@@ -76,6 +89,8 @@ class Receiver:
         if len(self._waiting) >= self._max_waiting:
             raise Overloaded("too many requests are on their way; try again in 1 s", retry_after=1.0)
         for limit, started in self._reading.items():
+            if limit.expired():  # its task has not noticed yet
+                continue
             limit.reschedule(min(limit.when() or 0.0, started + _BRISK))
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)

@@ -70,13 +70,14 @@ class RpcRunner:
     Attributes:
         metrics: the same.
         limits: the same.
+        receiver: gives requests their turns to be read.
     """
 
     def __init__(self, settings: ServerSettings, metrics: Metrics, limits: CallerLimits) -> None:
         self._settings = settings
         self.metrics = metrics
         self.limits = limits
-        self._receiver = Receiver(settings.max_requests_in_flight)
+        self.receiver = Receiver(settings.max_requests_in_flight)
         self._memory = MemoryReturn()
         self._budget = Budget(settings.max_requests_in_flight, settings.max_bytes_in_flight)
         metrics.show_budget(self._budget)
@@ -143,7 +144,7 @@ class RpcRunner:
         call: RpcCall,
     ) -> _Response:
         with self.refusals("receiving"):
-            data = await self._receiver.read(context)
+            data = await self.receiver.read(context)
         with self.accepted(len(data)):
             request = self.parse(kind, data)
             del data

@@ -85,7 +85,9 @@ class TeiServicer:
     ) -> tei_pb2.RerankResponse:
         try:
             with self._rpc.observe("tei RerankStream", context.time_remaining) as call, ExitStack() as held:
-                request = await self._collect(context, held)
+                # One stream that does not end must not keep the room of all.
+                async with self._rpc.receiver.turn():
+                    request = await self._collect(context, held)
                 with self._rpc.refusals("queue", Overloaded):
                     return await self._rerank(request, call)
         except CrossrankError as error:

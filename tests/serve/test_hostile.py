@@ -4,6 +4,7 @@ import json
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import grpc
 import pytest
 
 from crossrank.serve.local import LocalServer, local_server
+from crossrank.tei.v1 import tei_pb2
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 from tests.serve.hostile import MIB, RawConnection, memory, watched_health
 from tests.serve.test_server import request
@@ -80,6 +82,22 @@ def test_a_stream_reads_on_only_while_there_is_room() -> None:
     with local_server("--max-bytes-in-flight", "400000") as server, connected(server) as channel:
         replies = ranker_pb2_grpc.RankServiceStub(channel).RankStream(iter(made), timeout=120)
         assert {reply.response.request_id for reply in replies} == {str(n) for n in range(40)}
+
+
+def test_streams_of_texts_that_never_end_leave_room_for_others(served: LocalServer) -> None:
+    message = tei_pb2.RerankStreamRequest(query="q", text="w" * 15 * MIB).SerializeToString()
+    ended = threading.Event()
+
+    def endless() -> Iterator[bytes]:
+        yield message
+        ended.wait(120)
+
+    with connected(served) as channel:
+        call: Any = channel.stream_unary("/tei.v1.Rerank/RerankStream")
+        running = [call.future(endless(), timeout=120) for _ in range(4)]
+        assert {one.code().name for one in running} <= {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
+        ended.set()
+        assert ranker_pb2_grpc.RankServiceStub(channel).Rank(request(), timeout=120).results
 
 
 def test_a_request_beyond_the_budget_is_refused_with_pushback() -> None:

@@ -1,14 +1,14 @@
 """Body: read within a time and a size, its structure counted as it arrives, so that parsing it costs what it may."""
 
-import asyncio
 import re
 from typing import Any
 
 import pydantic_core
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from crossrank.errors import InvalidRequest
+from crossrank.errors import Cancelled, DeadlineExceeded, InvalidRequest
 from crossrank.serve.http.errors import HttpError
+from crossrank.serve.receiving import Receiver
 
 # Marks for each document: an object with about twenty fields, or as many as its text has not.
 _MARKS_A_DOCUMENT = 20
@@ -42,18 +42,20 @@ class Marks:
             self._open = b""
 
 
-async def read_body(request: Request, *, max_bytes: int, max_documents: int, seconds: float) -> bytes:
+async def read_body(request: Request, receiver: Receiver, *, max_bytes: int, max_documents: int) -> bytes:
     """Reads a body as it came.
 
     Args:
         request: not read yet.
+        receiver: gives it its turn.
         max_bytes: its largest size.
         max_documents: of a call; the structure is bounded by it.
-        seconds: until it must have arrived.
 
     Raises:
         HttpError: it is too large, compressed, or too slow.
         InvalidRequest: it has more structure than a request can have.
+        Cancelled: the caller hung up.
+        Overloaded: as `Receiver.turn` raises it.
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HttpError(415, "body: is compressed; send it as it is")
@@ -64,7 +66,7 @@ async def read_body(request: Request, *, max_bytes: int, max_documents: int, sec
     marks, most = Marks(), _MARKS + _MARKS_A_DOCUMENT * max_documents
     pieces, size = [], 0
     try:
-        async with asyncio.timeout(seconds):
+        async with receiver.turn():
             async for piece in request.stream():
                 size += len(piece)
                 if size > max_bytes:
@@ -73,8 +75,10 @@ async def read_body(request: Request, *, max_bytes: int, max_documents: int, sec
                 if marks.count > most:
                     raise InvalidRequest(f"body: has more than {most} commas and brackets; send fewer documents")
                 pieces.append(piece)
-    except TimeoutError:
-        raise HttpError(408, f"body: did not arrive within {seconds:.0f} s") from None
+    except DeadlineExceeded:
+        raise HttpError(408, "body: did not arrive in time; send it faster, or less") from None
+    except ClientDisconnect:
+        raise Cancelled("the caller hung up before the body had arrived") from None
     return b"".join(pieces)
 
 

@@ -26,8 +26,6 @@ Choose = Callable[[Mapping[str, Any], Mapping[str, str]], AnyDialect]
 
 MODEL_HEADER = "x-crossrank-model"
 TIMEOUT_HEADER = "x-request-timeout-ms"
-# Seconds for a body to arrive.
-_RECEIVE = 30.0
 
 
 class Endpoint:
@@ -66,7 +64,10 @@ class Endpoint:
         settings = self._ranking.settings
         with self._rpc.refusals("receiving"):
             return await read_body(
-                request, max_bytes=settings.max_message_bytes, max_documents=settings.max_documents, seconds=_RECEIVE
+                request,
+                self._rpc.receiver,
+                max_bytes=settings.max_message_bytes,
+                max_documents=settings.max_documents,
             )
 
     async def _answer(
@@ -89,7 +90,11 @@ class Endpoint:
         except InvalidRequest as error:
             raise _in_words_of(dialect, error) from None
         content = dialect.answer(Answer(body, response, int(time.time())))
-        return JSONResponse(content, headers={MODEL_HEADER: f"{response.model}@{response.version}"})
+        try:
+            return JSONResponse(content, headers={MODEL_HEADER: f"{response.model}@{response.version}"})
+        except ValueError:
+            # Reading takes 1e999 for infinity.
+            raise InvalidRequest(f"{dialect.field}: hold a number that JSON cannot write; send smaller ones") from None
 
     async def _asked(
         self, message: ranker_pb2.RankRequest | ranker_pb2.ScoreRequest, call: RpcCall, seconds: float | None

@@ -18,8 +18,6 @@ from crossrank.v1 import ranker_pb2
 
 _THUMBS = {"up": ranker_pb2.THUMB_UP, "down": ranker_pb2.THUMB_DOWN}
 _MOST_BYTES = 64 * 1024
-# Seconds for a body to arrive.
-_RECEIVE = 10.0
 
 
 class FeedbackBody(BaseModel):
@@ -50,7 +48,7 @@ def feedback_routes(servicer: FeedbackServicer, rpc: RpcRunner) -> APIRouter:
         """Stores one judgement; it is on disk when the answer comes."""
         try:
             with rpc.observe("HTTP feedback", lambda: None) as call:
-                raw = await read_body(request, max_bytes=_MOST_BYTES, max_documents=1, seconds=_RECEIVE)
+                raw = await read_body(request, rpc.receiver, max_bytes=_MOST_BYTES, max_documents=1)
                 try:
                     body = FeedbackBody.model_validate(parse_json(raw))
                 except ValidationError as error:

@@ -4,7 +4,10 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from functools import partial
+from typing import Any, cast
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -13,12 +16,14 @@ from crossrank.errors import UsageError
 from crossrank.serve.access.tls import Certificates
 from crossrank.serve.settings import address_of
 
-# Connections at once: above, the accept queue of the system waits.
-_CONNECTIONS = 1000
+# Connections at once, above which the one that has been idle for longest is closed; and what uvicorn answers with 503.
+_CONNECTIONS, _BUSY = 1000, 1500
 # Seconds that an idle connection stays open.
 _KEEP_ALIVE = 60
 # Seconds for the head of a request.
 _HEAD = 10.0
+# Chunks of a body with fewer bytes than these; each takes as long to read as a large one.
+_SMALL_CHUNKS, _SMALL = 4096, 64
 # Bytes of the head of a request.
 _HEAD_BYTES = 64 * 1024
 
@@ -44,7 +49,7 @@ class HttpListener:
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             app,
-            http=_Protocol,
+            http=cast("type[asyncio.Protocol]", partial(_Protocol, {})),
             ws="none",
             lifespan="off",
             loop="none",
@@ -52,7 +57,7 @@ class HttpListener:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=_CONNECTIONS,
+            limit_concurrency=_BUSY,
             timeout_keep_alive=_KEEP_ALIVE,
             h11_max_incomplete_event_size=_HEAD_BYTES,
             ssl_context_factory=None if certificates is None else lambda *_: certificates.http_context(),
@@ -81,28 +86,62 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Connection(h11.Connection):
+    """Refuses bodies in chunks of a few bytes: to read megabytes of them takes minutes."""
+
+    _small = 0
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._small = 0
+        elif isinstance(event, h11.Data) and len(event.data) < _SMALL:
+            self._small += 1
+            if self._small > _SMALL_CHUNKS:
+                raise h11.RemoteProtocolError("too many small chunks")
+        return event
+
+
 class _Protocol(H11Protocol):
     """Closes connections whose next request does not begin, or does not get through its head, in time."""
 
     _timer: asyncio.TimerHandle | None = None
 
+    def __init__(self, idle: "dict[_Protocol, None]", **given: Any) -> None:
+        """Takes those of all connections that are idle, the one that is so for longest first."""
+        super().__init__(**given)
+        self.conn = _Connection(h11.SERVER, _HEAD_BYTES)
+        self._idle = idle
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > _CONNECTIONS and self._idle:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
+            oldest.transport.abort()
         self._watch()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self._watch()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.transport.is_closing():
+            self._idle[self] = None
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._idle.pop(self, None)
         self._unwatch()
         super().connection_lost(exc)
 
     def _watch(self) -> None:
         """Between requests the timer runs on; a request that has its head stops it."""
         if self.cycle is not None and not self.cycle.response_complete:
+            self._idle.pop(self, None)
             self._unwatch()
         elif self._timer is None:
+            self._idle.setdefault(self)
             self._timer = self.loop.call_later(_HEAD, self.transport.close)
 
     def _unwatch(self) -> None:

@@ -8,6 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from crossrank.errors import InvalidRequest
 from crossrank.v1 import ranker_pb2
 
+# Python writes no integers of more than 4300 digits.
+_LARGEST_ID = 10**100
+
+# Numbers of the contract are no larger.
+_LARGEST = 2**32 - 1
+
 # A text, or an object that holds one.
 Document = str | dict[str, JsonValue]
 
@@ -141,7 +147,7 @@ def rank_request(
         raw: whether the dialect's own field asks for logits.
         max_length: of a pair in tokens.
     """
-    request = ranker_pb2.RankRequest(query=query, top_n=top_n or 0)
+    request = ranker_pb2.RankRequest(query=query, top_n=min(top_n or 0, _LARGEST))
     for index, text in enumerate(texts):
         request.documents.add(id=ids[index] if ids else str(index), text=text)
     common(request, body, raw=raw, max_length=max_length)
@@ -159,10 +165,16 @@ def common(
     options = body.crossrank or Options()
     request.model = body.model or ""
     request.score_kind = _KINDS[options.score_kind or ("logit" if raw else "probability")]
-    request.max_length = options.max_length or max_length or 0
+    request.max_length = min(options.max_length or max_length or 0, _LARGEST)
     if options.long_document_strategy:
         request.long_document_strategy = _STRATEGIES[options.long_document_strategy]
     request.request_id = options.request_id or ""
+
+
+# Each is looked for in every document.
+RankFields = Annotated[
+    list[str], Field(max_length=32, description="Fields of an object that are its text. Default: `text`.")
+]
 
 
 def texts_of(documents: Sequence[Document], fields: Sequence[str] | None = None) -> list[str]:
@@ -170,12 +182,13 @@ def texts_of(documents: Sequence[Document], fields: Sequence[str] | None = None)
 
     Args:
         documents: as they came.
-        fields: names of the fields of an object that are its text, joined by line feeds. Default: `text`.
+        fields: names of the fields of an object that are its text, joined by line feeds, each once. Default:
+            `text`.
 
     Raises:
         InvalidRequest: an object has none of the fields, or one that is no string.
     """
-    names = fields or ("text",)
+    names = tuple(dict.fromkeys(fields or ("text",)))
     texts = []
     for index, document in enumerate(documents):
         if isinstance(document, str):
@@ -193,10 +206,12 @@ def texts_of(documents: Sequence[Document], fields: Sequence[str] | None = None)
 
 def ids_of(documents: Sequence[Document]) -> list[str]:
     """The ids of documents that are objects with a string or integer `id`; of others their places."""
-    return [
-        str(document["id"]) if isinstance(document, dict) and isinstance(document.get("id"), str | int) else str(index)
-        for index, document in enumerate(documents)
-    ]
+    return [_id_of(document, index) for index, document in enumerate(documents)]
+
+
+def _id_of(document: Document, place: int) -> str:
+    given = document.get("id") if isinstance(document, dict) else None
+    return str(given) if isinstance(given, str) or (isinstance(given, int) and abs(given) < _LARGEST_ID) else str(place)
 
 
 Count = Annotated[int, Field(ge=0)]

@@ -2,7 +2,16 @@
 
 from pydantic import Field, JsonValue
 
-from crossrank.serve.http.dialects.dialect import Answer, Body, Count, Document, ids_of, rank_request, texts_of
+from crossrank.serve.http.dialects.dialect import (
+    Answer,
+    Body,
+    Count,
+    Document,
+    RankFields,
+    ids_of,
+    rank_request,
+    texts_of,
+)
 from crossrank.v1 import ranker_pb2
 
 
@@ -11,7 +20,7 @@ class PineconeBody(Body):
 
     query: str = Field(description="The query.")
     documents: list[Document] = Field(description="Objects that hold a text, or texts.")
-    rank_fields: list[str] | None = Field(None, description="Fields of an object that are its text. Default: `text`.")
+    rank_fields: RankFields | None = None
     top_n: Count | None = Field(None, description="How many results. Default, and 0: all.")
     return_documents: bool | None = Field(None, description="Whether results carry their documents. Default: true.")
 

@@ -5,7 +5,16 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from crossrank.errors import InvalidRequest
-from crossrank.serve.http.dialects.dialect import Answer, Body, Count, Document, ids_of, rank_request, texts_of
+from crossrank.serve.http.dialects.dialect import (
+    Answer,
+    Body,
+    Count,
+    Document,
+    RankFields,
+    ids_of,
+    rank_request,
+    texts_of,
+)
 from crossrank.v1 import ranker_pb2
 
 # Documents that Cohere bills as one search.
@@ -20,7 +29,7 @@ class ResultsBody(Body):
     texts: list[str] | None = Field(None, description="The documents, where a client calls them so.")
     top_n: Count | None = Field(None, description="How many results. Default, and 0: all.")
     return_documents: bool | None = Field(None, description="Whether results carry their documents.")
-    rank_fields: list[str] | None = Field(None, description="Fields of an object that are its text. Default: `text`.")
+    rank_fields: RankFields | None = None
     raw_scores: bool | None = Field(None, description="Logits instead of probabilities.")
     use_activation: bool | None = Field(None, description="False: logits instead of probabilities.")
     max_tokens_per_doc: int | None = Field(None, description="Longest document in tokens.")

@@ -3,7 +3,7 @@
 from pydantic import Field, JsonValue
 
 from crossrank.errors import InvalidRequest
-from crossrank.serve.http.dialects.dialect import Answer, Body, common
+from crossrank.serve.http.dialects.dialect import Answer, Body, common, rank_request
 from crossrank.v1 import ranker_pb2
 
 Texts = str | list[str]
@@ -32,7 +32,7 @@ class Score:
     body = ScoreBody
     field = "pairs"
 
-    def request(self, body: ScoreBody) -> ranker_pb2.ScoreRequest:
+    def request(self, body: ScoreBody) -> ranker_pb2.RankRequest | ranker_pb2.ScoreRequest:
         for first, second in _NAMES:
             left, right = getattr(body, first), getattr(body, second)
             if left is not None and right is not None:
@@ -41,8 +41,12 @@ class Score:
             raise InvalidRequest("text_1, text_2: are missing")
         queries = [left] if isinstance(left, str) else left
         documents = [right] if isinstance(right, str) else right
+        raw = body.use_activation is False
+        length = body.truncate_prompt_tokens
+        longest = length if length and length > 0 else None
         if len(queries) == 1:
-            queries = queries * len(documents)
+            # In pairs each would hold the query once more.
+            return rank_request(body, queries[0], documents, raw=raw, max_length=longest)
         if len(queries) != len(documents):
             raise InvalidRequest(
                 f"{first}, {second}: {len(queries)} and {len(documents)} texts; "
@@ -51,20 +55,22 @@ class Score:
         request = ranker_pb2.ScoreRequest()
         for query, document in zip(queries, documents, strict=True):
             request.pairs.add(query=query, document=document)
-        length = body.truncate_prompt_tokens
-        common(request, body, raw=body.use_activation is False, max_length=length if length and length > 0 else None)
+        common(request, body, raw=raw, max_length=longest)
         return request
 
-    def answer(self, answer: Answer[ScoreBody, ranker_pb2.ScoreResponse]) -> JsonValue:
+    def answer(self, answer: Answer[ScoreBody, ranker_pb2.RankResponse | ranker_pb2.ScoreResponse]) -> JsonValue:
         response = answer.response
+        scores = (
+            [result.score for result in sorted(response.results, key=lambda result: result.index)]
+            if isinstance(response, ranker_pb2.RankResponse)
+            else response.scores
+        )
         return {
             "id": response.request_id,
             "object": "list",
             "created": answer.created,
             "model": response.model,
-            "data": [
-                {"index": index, "object": "score", "score": score} for index, score in enumerate(response.scores)
-            ],
+            "data": [{"index": index, "object": "score", "score": score} for index, score in enumerate(scores)],
             "usage": {**answer.usage(), "completion_tokens": 0, "prompt_tokens_details": None},
             **answer.extension(),
         }
