@@ -59,7 +59,6 @@ class HttpListener:
             proxy_headers=False,
             limit_concurrency=_BUSY,
             timeout_keep_alive=_KEEP_ALIVE,
-            h11_max_incomplete_event_size=_HEAD_BYTES,
             ssl_context_factory=None if certificates is None else lambda *_: certificates.http_context(),
         )
         self._server = _Server(config)
