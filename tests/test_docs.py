@@ -38,7 +38,13 @@ BLOCKS = [
     for page, whole in TEXTS.items()
     for language, text in re.findall(r"^```(\w+)\n(.*?)^```", whole, re.DOTALL | re.MULTILINE)
 ]
-SHELL = [(block.page, line) for block in BLOCKS if block.language == "sh" for line in block.text.splitlines() if line]
+SHELL = [
+    (block.page, line)
+    for block in BLOCKS
+    if block.language == "sh"
+    for line in block.text.replace("\\\n", "").splitlines()
+    if line
+]
 PYTHON = [block for block in BLOCKS if block.language == "python"]
 COMMANDS = [f"{name} {command}".rstrip() for name in TABLE for command in getattr(load(name), "commands", {"": None})]
 # What a block of a shell may begin with beside our own commands.

@@ -168,10 +168,24 @@ def test_the_wheel_holds_no_pictures(wheel_files: set[str]) -> None:
 def test_the_source_distribution_is_complete(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
-    below = files_below(PACKAGE) | files_below(ROOT / "tests") | files_below(ROOT / "protos")
+    below = {name for folder in ("crossrank", "tests", "protos", "docs") for name in files_below(ROOT / folder)}
     assert below <= held
     assert {"LICENSE", "Makefile", "NOTICE", "README.md", "buf.yaml", "constraints.txt", "pyproject.toml"} <= held
+    assert {"CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "SECURITY.md", "mkdocs.yml"} <= held
     # The links of a checkout are folders here; where links cannot be, a checkout has files in their place.
     for link in ("train", "export", "serve"):
         if (ROOT / link).is_dir():
             assert {name.removeprefix("crossrank/") for name in files_below(PACKAGE / link)} <= held
+
+
+def test_an_index_would_take_both_distributions(wheel: Path, sdist: Path) -> None:
+    command = [sys.executable, "-m", "twine", "check", "--strict", wheel, sdist]
+    outcome = subprocess.run(command, capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stdout
+
+
+def test_the_citation_is_of_this_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    for key in ("version", "license"):
+        assert re.search(rf"^{key}: (.+)$", citation, re.MULTILINE)[1] == project[key]
