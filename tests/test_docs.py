@@ -86,6 +86,11 @@ def test_every_line_of_a_shell_block_names_what_exists(page: str, line: str) -> 
         assert shown <= options(*command.split())
 
 
+def test_every_block_is_of_a_language_that_is_checked() -> None:
+    # Diagrams as text would load their renderer from elsewhere.
+    assert {block.language for block in BLOCKS} == {"sh", "python", "toml", "text", "proto"}
+
+
 def test_every_make_target_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = {target for text in TEXTS.values() for target in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)}
