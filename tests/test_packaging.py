@@ -179,7 +179,7 @@ def test_the_source_distribution_is_complete(sdist: Path) -> None:
 
 
 def test_an_index_would_take_both_distributions(wheel: Path, sdist: Path) -> None:
-    command = [sys.executable, "-m", "twine", "check", "--strict", wheel, sdist]
+    command = [sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)]
     outcome = subprocess.run(command, capture_output=True, text=True)
     assert outcome.returncode == 0, outcome.stdout
 
@@ -188,4 +188,4 @@ def test_the_citation_is_of_this_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     for key in ("version", "license"):
-        assert re.search(rf"^{key}: (.+)$", citation, re.MULTILINE)[1] == project[key]
+        assert re.findall(rf"^{key}: (.+)$", citation, re.MULTILINE) == [project[key]]
