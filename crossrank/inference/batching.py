@@ -15,8 +15,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-# The share of a call's time between its due date and its deadline: who aims at the latter misses it by the last batch.
-SLACK = 0.15
+from crossrank.inference.queued_call import QueuedCall
 
 _SORT_ABOVE = 8  # To sort all calls is faster than to look for more of them, one after the other.
 _Keys = NDArray[np.float64]
@@ -36,23 +35,6 @@ class BatchPolicy:
     max_tokens: int
     padding: float = 0.0
     batching_pays: bool = False
-
-
-@dataclass(eq=False)
-class QueuedCall:
-    """The pairs of one call that no batch has taken.
-
-    Attributes:
-        lengths: of each pair in tokens, ascending, at least one; `CallQueue` alone changes them.
-        due: the due date, when it should be done, on the clock of `now`; infinite where it has no deadline.
-        deadline: when nobody waits for it any more, not before `due`; infinite where there is none.
-        slot: its place in the queue's arrays; -1 outside of a queue.
-    """
-
-    lengths: list[int]
-    due: float = math.inf
-    deadline: float = math.inf
-    slot: int = -1
 
 
 _Call = TypeVar("_Call", bound=QueuedCall)
@@ -120,6 +102,23 @@ class CallQueue(Generic[_Call]):
             return []
         return [self._calls[slot] for slot in np.flatnonzero(deadlines < now).tolist()]
 
+    def tokens_before(self, tokens: int, due: float, *, now: float, seconds_per_token: float) -> int:
+        """How many tokens of the calls that wait are served before a newcomer is done.
+
+        Args:
+            tokens: of all pairs of the newcomer.
+            due: its due date.
+            now: the time.
+            seconds_per_token: of all workers together, predicted.
+        """
+        if not self._calls:
+            return 0
+        urgent, late = self._urgent_and_late(now, seconds_per_token)
+        # In turn: until each was served as much as the newcomer will have been.
+        before = np.clip(max(self._level, self._served.min()) + tokens - self._served, 0, self._waiting)
+        before = np.where(urgent & (self._dates[0] <= due), self._waiting, before)
+        return int(before[~late].sum())
+
     def next_batch(self, *, now: float, seconds_per_token: float) -> list[tuple[_Call, range]]:
         """The batch that a free worker should run; `take` takes it.
 
@@ -144,7 +143,7 @@ class CallQueue(Generic[_Call]):
         longest = call.lengths[-1]
         shortest = math.ceil(longest * (1 - self._policy.padding))
         room = max(1, self._policy.max_tokens // longest)
-        places = _fitting(call, shortest, longest, room)
+        places = call.fitting(shortest, longest, room)
         batch = [(call, places)]
         room -= len(places)
         if not room or (urgent and not self._policy.batching_pays):
@@ -154,7 +153,7 @@ class CallQueue(Generic[_Call]):
         for _, ordered_by in itertools.chain([(urgent, keys)], groups):
             for slot in self._in_order(others, ordered_by, room):
                 call = self._calls[slot]
-                places = _fitting(call, shortest, longest, room)
+                places = call.fitting(shortest, longest, room)
                 batch.append((call, places))
                 room -= len(places)
                 if not room:
@@ -188,14 +187,7 @@ class CallQueue(Generic[_Call]):
         Yields:
             Whether it is the urgent group; one key for each slot, infinite where the slot is of another group.
         """
-        time_left = self._dates - now
-        # Seconds for each of its tokens: until the due date, and until the deadline.
-        pace = time_left / self._waiting
-        late = pace[1] < seconds_per_token
-        # In turn, each of its tokens takes as long as one of every call, until the whole queue is done.
-        urgent = pace[0] < seconds_per_token * len(self._calls)
-        urgent &= time_left[0] < seconds_per_token * self.tokens
-        urgent &= ~late
+        urgent, late = self._urgent_and_late(now, seconds_per_token)
         on_time = self._served
         if urgent[urgent.argmax()]:
             yield True, np.where(urgent, self._dates[0], np.inf)
@@ -206,6 +198,17 @@ class CallQueue(Generic[_Call]):
             yield False, on_time
         if late[late.argmax()]:
             yield False, np.where(late, self._served, np.inf)
+
+    def _urgent_and_late(self, now: float, seconds_per_token: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        time_left = self._dates - now
+        # Seconds for each of its tokens: until the due date, and until the deadline.
+        pace = time_left / self._waiting
+        late = pace[1] < seconds_per_token
+        # In turn, each of its tokens takes as long as one of every call, until the whole queue is done.
+        urgent = pace[0] < seconds_per_token * len(self._calls)
+        urgent &= time_left[0] < seconds_per_token * self.tokens
+        urgent &= ~late
+        return urgent, late
 
     def _in_order(self, slots: NDArray[np.intp], keys: _Keys, wanted: int) -> Iterator[int]:
         """The slots with finite keys, in their order; no more than `wanted` of them are needed."""
@@ -242,9 +245,3 @@ class CallQueue(Generic[_Call]):
         self._arrival = np.pad(self._arrival, (0, more))
         self._slots = np.arange(slots + more)
         self._has = np.pad(self._has, ((0, 0), (0, more)))
-
-
-def _fitting(call: QueuedCall, shortest: int, longest: int, room: int) -> range:
-    """Places of the call's longest pairs within the lengths, at most as many as there is room for."""
-    end = bisect_left(call.lengths, longest + 1)
-    return range(max(bisect_left(call.lengths, shortest), end - room), end)

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from crossrank.inference.batching import SLACK, QueuedCall
+from crossrank.inference.queued_call import SLACK, QueuedCall
 from crossrank.inference.tokenizer import TokenizedPair
 
 

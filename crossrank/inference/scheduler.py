@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Unavailable, UsageError
 from crossrank.inference.batching import BatchPolicy
 from crossrank.inference.calls import Call, Run, SharedPair
+from crossrank.inference.queued_call import SLACK
 from crossrank.inference.tokenizer import TokenizedPair
 from crossrank.inference.waiting import Counts, WaitingCalls
 
@@ -117,6 +118,18 @@ class Scheduler:
     def queued_tokens(self) -> int:
         """Tokens that no batch has taken; costs nothing, and waits for no lock."""
         return self._waiting.tokens
+
+    def tokens_before(self, tokens: int, deadline: float) -> int:
+        """How many tokens of the calls that wait are served before a newcomer is done.
+
+        Args:
+            tokens: of the newcomer.
+            deadline: its deadline, on the clock of `time.monotonic`.
+        """
+        now = time.monotonic()
+        due = deadline - SLACK * (deadline - now)
+        with self._changed:
+            return self._waiting.tokens_before(tokens, due, now=now, seconds_per_token=self.seconds_per_token)
 
     @property
     def seconds_per_token(self) -> float:

@@ -66,6 +66,10 @@ class WaitingCalls:
         """Tokens that no batch has taken."""
         return self._queue.tokens
 
+    def tokens_before(self, tokens: int, due: float, *, now: float, seconds_per_token: float) -> int:
+        """As `CallQueue.tokens_before`."""
+        return self._queue.tokens_before(tokens, due, now=now, seconds_per_token=seconds_per_token)
+
     def add(self, call: Call, pairs: Sequence[TokenizedPair], keys: Sequence[bytes | None]) -> int:
         """Queues a call: fills in what is known, and joins what is wanted already.
 

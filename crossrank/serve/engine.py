@@ -1,12 +1,11 @@
 """Engine: takes a request through one ranker: admit, tokenise off the event loop, schedule, score."""
 
 import asyncio
-import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
+from typing import NamedTuple
 
 from crossrank.errors import DeadlineExceeded
 from crossrank.inference.calls import Call
@@ -14,11 +13,9 @@ from crossrank.inference.scorer import Scorer
 from crossrank.inference.scores import Scores, scores_of
 from crossrank.inference.tokenizer import TokenizedPair
 from crossrank.inference.waiting import Counts
-from crossrank.serve.admission import Admission
+from crossrank.serve.admission import Admission, Cost, too_large
 from crossrank.serve.requests import ScoringRequest
-
-# So much text is tokenised in one go, in a few tens of milliseconds.
-_TOKENIZE_CHARACTERS = 256 * 1024
+from crossrank.serve.turns import Turns
 
 
 class Engine:
@@ -35,7 +32,9 @@ class Engine:
     def __init__(self, scorer: Scorer, max_queued_tokens: int) -> None:
         self.scorer = scorer
         self.calls = 0
-        self._admission = Admission(scorer.scheduler, max_queued_tokens)
+        self._admission = Admission(scorer.scheduler, max_queued_tokens, scorer.facts.max_length)
+        self._max_queued_tokens = max_queued_tokens
+        self._turns = Turns()
         # The tokenizers library has threads of its own; one here keeps its work off the event loop.
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="crossrank-tokenize")
         self._dropped = 0
@@ -48,7 +47,7 @@ class Engine:
             seconds: until its deadline.
 
         Raises:
-            Overloaded: as `Admission.admit` raises it.
+            Overloaded: as `Admission.admit` raises it; or the call has more tokens than may wait.
             DeadlineExceeded: there was no answer in time; what of it had not run by then never runs.
             InvalidRequest: as `PairTokenizer.encode` raises it.
         """
@@ -60,20 +59,15 @@ class Engine:
 
     async def _score(self, request: ScoringRequest, seconds: float) -> Scores:
         deadline = time.monotonic() + seconds
-        longest = request.max_length or self.scorer.facts.max_length
-        most = longest if request.strategy == "truncate" else math.inf
-        predicted = self._admission.admit(request.sizes, most, seconds)
         started = time.monotonic()
         call: Call | None = None
         try:
             async with asyncio.timeout(seconds):
-                try:
-                    encoded = await self._tokenize(request, deadline)
+                with self._admission.admit(request, seconds) as cost:
+                    encoded = await self._tokenize(request, deadline, cost)
                     # Before it is submitted: from then on its time is the queue's.
                     tokenize = time.monotonic() - started
                     call = self.scorer.scheduler.submit(encoded, deadline=deadline)
-                finally:
-                    self._admission.arrived(predicted)
                 self._learn(request, encoded)
                 await asyncio.wrap_future(call.logits)
         except (TimeoutError, asyncio.CancelledError) as error:
@@ -109,25 +103,39 @@ class Engine:
         whole = [pair for pair in encoded if not pair.truncated and pair.span is None]
         self._admission.learn(sum(request.sizes[pair.document] for pair in whole), sum(len(pair.ids) for pair in whole))
 
-    async def _tokenize(self, request: ScoringRequest, deadline: float) -> list[TokenizedPair]:
+    async def _tokenize(self, request: ScoringRequest, deadline: float, cost: Cost) -> list[TokenizedPair]:
+        """Tokenises in steps; between two of them other calls get their turn."""
+        steps = self.scorer.tokenizer.encode_in_steps(
+            request.pairs, max_length=request.max_length, strategy=request.strategy
+        )
+        loop = asyncio.get_running_loop()
         encoded: list[TokenizedPair] = []
-        for start, part in _slices(request.pairs):
-            encode = partial(self._encode, part, request, deadline)
-            tokenized = await asyncio.get_running_loop().run_in_executor(self._tokenizing, encode)
-            encoded.extend(replace(pair, document=pair.document + start) for pair in tokenized)
+        tokens, spent = 0, 0.0
+        while True:
+            async with self._turns.turn(served=spent):
+                step = await loop.run_in_executor(self._tokenizing, _next, steps, deadline)
+            if step is None:
+                break
+            encoded += step.pairs
+            spent += step.seconds
+            tokens += sum(len(pair.ids) for pair in step.pairs)
+            if tokens > self._max_queued_tokens:
+                raise too_large(tokens, self._max_queued_tokens)
+        self._admission.learn_tokenizing(cost.characters, spent)
         return encoded
 
-    def _encode(self, part: Sequence[tuple[str, str]], request: ScoringRequest, deadline: float) -> list[TokenizedPair]:
-        if time.monotonic() > deadline:
-            raise DeadlineExceeded("the deadline passed before its texts were tokenised")
-        return self.scorer.tokenizer.encode(part, max_length=request.max_length, strategy=request.strategy)
+
+class _Step(NamedTuple):
+    """Pairs that a step of the tokenizer gave, and the seconds that it took."""
+
+    pairs: list[TokenizedPair]
+    seconds: float
 
 
-def _slices(pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[int, Sequence[tuple[str, str]]]]:
-    """Parts of a call, with the place of their first pair: between two of them other calls get their turn."""
-    start, size = 0, 0
-    for end, (query, document) in enumerate(pairs, start=1):
-        size += len(query) + len(document)
-        if size >= _TOKENIZE_CHARACTERS or end == len(pairs):
-            yield start, pairs[start:end]
-            start, size = end, 0
+def _next(steps: Iterator[list[TokenizedPair]], deadline: float) -> _Step | None:
+    """The next step of a call; None after the last."""
+    started = time.monotonic()
+    if started > deadline:
+        raise DeadlineExceeded("the deadline passed before its texts were tokenised")
+    pairs = next(steps, None)
+    return None if pairs is None else _Step(pairs, time.monotonic() - started)

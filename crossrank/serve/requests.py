@@ -54,15 +54,16 @@ def parse_rank(request: ranker_pb2.RankRequest, settings: ServerSettings) -> Sco
     Raises:
         InvalidRequest: a field is invalid.
     """
-    query_bytes = _text("query", request.query, settings)
-    if not request.query.strip():
+    query = request.query  # each access makes another string
+    query_bytes = _text("query", query, settings)
+    if not query.strip():
         raise InvalidRequest("query: must not be empty")
     _count("documents", len(request.documents), settings)
     sizes = []
     for index, document in enumerate(request.documents):
         _document_id(f"documents[{index}].id", document.id)
         sizes.append(query_bytes + _text(f"documents[{index}].text", document.text, settings))
-    return _scoring_request(request, [(request.query, document.text) for document in request.documents], sizes)
+    return _scoring_request(request, [(query, document.text) for document in request.documents], sizes)
 
 
 def parse_score(request: ranker_pb2.ScoreRequest, settings: ServerSettings) -> ScoringRequest:

@@ -1,7 +1,8 @@
 import math
 from collections.abc import Sequence
 
-from crossrank.inference.batching import BatchPolicy, CallQueue, QueuedCall
+from crossrank.inference.batching import BatchPolicy, CallQueue
+from crossrank.inference.queued_call import QueuedCall
 from tests.inference.plain_batching import PlainCall, plain_next_batch
 
 Batch = list[tuple[int, list[int]]]

@@ -42,7 +42,12 @@ def test_a_call_that_dies_before_it_is_tokenised_never_is(
 ) -> None:
     before = engine.counts
     tokenised: list[object] = []
-    monkeypatch.setattr(engine.scorer.tokenizer, "encode", lambda *given, **options: tokenised.append(given))
+
+    def steps(*given: Any, **options: Any) -> Iterator[Any]:
+        tokenised.append(given)
+        yield []
+
+    monkeypatch.setattr(engine.scorer.tokenizer, "encode_in_steps", steps)
     busy = threading.Event()
     engine._tokenizing.submit(busy.wait, 30)
 
@@ -69,7 +74,7 @@ def test_a_bad_request_is_no_dropped_work_and_leaves_the_queue(engine: Engine) -
     with pytest.raises(InvalidRequest, match="max_length"):
         asyncio.run(engine.score(request(max_length=3), 30.0))
     assert engine.counts.dropped == before.dropped
-    assert engine._admission._arriving == 0
+    assert not engine._admission._arriving
     assert len(asyncio.run(engine.score(request(), 30.0)).values) == 5
 
 

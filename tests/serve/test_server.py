@@ -160,17 +160,19 @@ def test_a_message_over_the_limit(stub: ranker_pb2_grpc.RankServiceStub) -> None
 def test_a_deadline_is_kept(stub: ranker_pb2_grpc.RankServiceStub) -> None:
     with pytest.raises(grpc.RpcError) as late:
         stub.Rank(request(texts=["word " * 500] * 1000), timeout=0.2)
-    assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    # Where its time is known to be too short, it is refused before.
+    assert late.value.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
     assert stub.Rank(request(), timeout=120).timings.queue.ToNanoseconds() < 5e9
 
 
 def test_overload_is_refused_with_pushback(stub: ranker_pb2_grpc.RankServiceStub) -> None:
-    heavy = request(texts=["word " * 500] * 1000)
+    heavy = request(texts=["word " * 500] * 200)
+    alone = stub.Rank(heavy, timeout=120).timings
     running = [stub.Rank.future(heavy, timeout=120) for _ in range(3)]
     outcomes = []
     for _ in range(200):
         try:
-            stub.Rank(heavy, timeout=1.0)
+            stub.Rank(heavy, timeout=1.5 * alone.compute.ToNanoseconds() / 1e9)
         except grpc.RpcError as error:
             outcomes.append(error)
             if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -179,7 +181,7 @@ def test_overload_is_refused_with_pushback(stub: ranker_pb2_grpc.RankServiceStub
         call.cancel()
     assert outcomes[-1].code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     trailing: Any = outcomes[-1].trailing_metadata()
-    assert int(dict(trailing)["grpc-retry-pushback-ms"]) > 0
+    assert 0 < int(dict(trailing)["grpc-retry-pushback-ms"]) <= 3000
 
 
 def test_list_models(stub: ranker_pb2_grpc.RankServiceStub) -> None:
