@@ -1,5 +1,6 @@
 """Admission control: rejects calls that would miss their deadline, before tokenising them."""
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ _TOKENS_PER_BYTE = 0.3
 _SECONDS_PER_CHARACTER = 1e-6
 # Bytes and characters of recent text that the rates are means over: a few odd texts do not change them.
 _REMEMBERED = 1_000_000
+# Seconds without an admitted call after which one is let in however long it takes: where only refused calls come, no
+# other measures the rates anew.
+_OLD = 10.0
 # The part of a window that the next one does not repeat, about.
 _STRIDE = 0.8
 
@@ -70,6 +74,7 @@ class Admission:
         self._seconds_per_character = _Rate(_SECONDS_PER_CHARACTER)
         # Admitted calls that are not yet tokenised.
         self._arriving: set[Cost] = set()
+        self._admitted = -math.inf
         self._lock = threading.Lock()
 
     @contextmanager
@@ -88,6 +93,7 @@ class Admission:
         with self._lock:
             self._check(cost, seconds_left)
             self._arriving.add(cost)
+            self._admitted = time.monotonic()
         try:
             yield cost
         finally:
@@ -136,7 +142,8 @@ class Admission:
         own = cost.tokens * rate + cost.characters * self._seconds_per_character.value
         if cost.tokens > self._max_queued_tokens:
             raise too_large(cost.tokens, self._max_queued_tokens)
-        if own > seconds_left:
+        now = time.monotonic()
+        if own > seconds_left and now - self._admitted < _OLD:
             raise Overloaded(
                 f"this call alone takes about {own:.1f} s, more than the {seconds_left:.1f} s until its deadline; "
                 "split it, or give it more time"
@@ -146,7 +153,7 @@ class Admission:
             raise Overloaded("the queue is full; try again in a few seconds", retry_after=pushback(waiting * rate))
         # Calls take turns: until this one is done, each other is served about as much.
         before = sum(min(other.tokens, cost.tokens) for other in self._arriving)
-        before += self._queue.tokens_before(cost.tokens, time.monotonic() + seconds_left)
+        before += self._queue.tokens_before(cost.tokens, now + seconds_left)
         read_before = sum(min(other.characters, cost.characters) for other in self._arriving)
         wait = before * rate + read_before * self._seconds_per_character.value
         late = wait + own - seconds_left * (1 - SLACK)

@@ -58,8 +58,8 @@ def test_one_client_serves_many_threads(client: RankClient) -> None:
 def test_errors_are_typed(server: str) -> None:
     with RankClient(server, model="other") as client, pytest.raises(UnknownModel):
         client.rank("q", ["d"])
-    with RankClient(server, timeout=0.1) as client, pytest.raises(DeadlineExceeded):
-        client.rank("q", ["word " * 500] * 1000)
+    with RankClient(server, timeout=0.001) as client, pytest.raises(DeadlineExceeded):
+        client.rank("q", ["d"])
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]

@@ -1,3 +1,4 @@
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,12 +55,31 @@ def test_what_waits_in_the_queue_counts_and_so_does_the_calls_own_work() -> None
 @pytest.mark.parametrize("large", [request([1000] * 100), request([100_000], strategy="chunk")])
 def test_what_cannot_meet_its_own_deadline_is_refused_without_pushback_and_harms_nobody(large: ScoringRequest) -> None:
     admission = Admission(Queue(), 10**9, MAX_LENGTH)
+    with admission.admit(request([100]), 0.1):
+        pass
     for _ in range(20):
         with pytest.raises(Overloaded, match="this call alone takes about") as refused, admission.admit(large, 2.0):
             pass
         assert refused.value.retry_after is None
         with admission.admit(request([100]), 0.1):
             pass
+
+
+def test_a_call_that_measures_old_rates_anew_is_let_in_however_long_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    admission = Admission(Queue(), 10**9, MAX_LENGTH)
+    large = request([1000] * 100)
+    with admission.admit(large, 0.5):
+        "nothing has been measured yet"
+    with pytest.raises(Overloaded), admission.admit(large, 0.5):
+        pass
+    later = time.monotonic() + 11
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    with admission.admit(large, 0.5):
+        pass
+    with pytest.raises(Overloaded), admission.admit(large, 0.5):
+        pass
 
 
 def test_a_call_is_refused_when_the_queue_is_full_and_what_never_fits_without_pushback() -> None:
@@ -107,6 +127,8 @@ def test_characters_are_those_that_are_tokenised() -> None:
 
 def test_tokenising_counts_as_time() -> None:
     admission = Admission(Queue(), 10**9, MAX_LENGTH)
-    admission.learn_tokenizing(10**8, 10**4)
+    admission.learn_tokenizing(10**8, 10**5)
+    with admission.admit(request([10]), 60.0):
+        pass
     with pytest.raises(Overloaded, match="alone"), admission.admit(request([8000] * 100), 60.0):
         pass
