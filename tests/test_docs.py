@@ -13,7 +13,9 @@ from crossrank.cli.app import COMMANDS as TABLE
 from crossrank.cli.app import load
 from crossrank.cli.options import flag
 from crossrank.data.examples import read_examples
+from crossrank.errors import CrossrankError
 from crossrank.serve.http.routes import ROUTES
+from crossrank.serve.lifecycle import EXIT_HUNG
 from crossrank.serve.metrics import Metrics
 from crossrank.serve.registry import ModelRegistry
 from crossrank.serve.settings import ServerSettings
@@ -160,6 +162,14 @@ def test_every_metric_is_documented() -> None:
     shown = set(re.findall(r"`(crossrank_\w+)`", TEXTS["docs/reference/metrics.md"]))
     assert names
     assert names <= shown
+
+
+def test_every_exit_code_is_documented() -> None:
+    shown = {int(code) for code in re.findall(r"^\| (\d+) \|", TEXTS["docs/reference/exit-codes.md"], re.MULTILINE)}
+    kinds = [CrossrankError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    assert {kind.exit_code for kind in kinds} | {EXIT_HUNG} <= shown
 
 
 def anchor(heading: str) -> str:
