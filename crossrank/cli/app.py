@@ -2,6 +2,7 @@
 
 import functools
 import io
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -112,6 +113,7 @@ def export_onnx_main() -> None:
 
 def _run(command: Callable[[], None]) -> None:
     """Ends with one sentence and the right exit code where something was wrong."""
+    _occupy_descriptors()
     for stream in (sys.stdout, sys.stderr):
         # What the stream cannot take is escaped: half an answer is worth more than a traceback.
         if isinstance(stream, io.TextIOWrapper):
@@ -123,6 +125,17 @@ def _run(command: Callable[[], None]) -> None:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
+
+
+def _occupy_descriptors() -> None:
+    """Lets no file or socket take the number of a standard stream that is closed: libraries write to it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  # type: ignore[unreachable]
 
 
 def _fail(sentence: str, code: int) -> None:

@@ -1,7 +1,6 @@
 """`crossrank serve`."""
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,9 +38,8 @@ def serve(
 
     def tell(ports: Ports) -> None:
         # The first line is for scripts that asked for port 0; flushed, since they wait for it.
-        print(f"listening on {address_of(settings.host, ports.grpc)}")
+        print(f"listening on {address_of(settings.host, ports.grpc)}", flush=True)
         if ports.http is not None:
-            print(f"HTTP on {scheme}://{address_of(settings.host, ports.http)}")
-        sys.stdout.flush()
+            print(f"HTTP on {scheme}://{address_of(settings.host, ports.http)}", flush=True)
 
     raise typer.Exit(asyncio.run(run(settings, tell)))

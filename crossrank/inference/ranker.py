@@ -71,7 +71,7 @@ def open_ranker(directory: Path) -> Ranker:
     manifest = read_manifest(directory)
     for name, expected in manifest.files.items():
         path = directory / name
-        if not path.resolve().is_relative_to(_boundary(root)):
+        if _leads_outside(path, root):
             raise InvalidRanker(f"{directory.name}: {name} leads outside the ranker's directory")
         if not path.is_file():
             raise InvalidRanker(f"{directory.name}: {name} is missing; export the ranker again")
@@ -91,9 +91,14 @@ def open_ranker(directory: Path) -> Ranker:
     return Ranker(directory, manifest, read_calibration(directory))
 
 
+def _leads_outside(path: Path, root: Path) -> bool:
+    # `resolve` raises where a link leads to itself, which is no file either.
+    return not Path(os.path.realpath(path)).is_relative_to(_boundary(root))
+
+
 def _check_file(path: Path, name: str, ranker: str, root: Path) -> None:
     """Refuses what leads outside, is not a file, has no place in a ranker, or is too large to be read."""
-    if not path.resolve().is_relative_to(_boundary(root)):
+    if _leads_outside(path, root):
         raise InvalidRanker(f"{ranker}: {name} leads outside the ranker's directory; copy the file there")
     if any(part.startswith(".") for part in Path(name).parts[:-1]):
         return  # such as .git and .cache: never read

@@ -50,6 +50,7 @@ def _path_out(ranker: Path) -> None:
     [
         (_flip_a_byte, "onnx/model.onnx is not the file that the manifest was written for"),
         (_link_out, "onnx/model.onnx leads outside the ranker's directory"),
+        (lambda ranker: (ranker / "a.json").symlink_to("a.json"), r"a\.json is not a file"),
         (lambda ranker: (ranker / "far").symlink_to("/"), "far leads outside the ranker's directory"),
         (_path_out, r"\.\./secret leads outside the ranker's directory"),
         (_manifest_of_another, "is not the file that the manifest was written for"),

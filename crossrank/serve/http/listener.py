@@ -18,6 +18,8 @@ from crossrank.serve.settings import address_of
 
 # Connections at once, above which the one that has been idle for longest is closed; and what uvicorn answers with 503.
 _CONNECTIONS, _BUSY = 1000, 1500
+# Connections that wait to be accepted; as many are accepted without a look at anything else.
+_BACKLOG = 256
 # Seconds that an idle connection stays open.
 _KEEP_ALIVE = 60
 # Seconds for the head of a request.
@@ -58,6 +60,7 @@ class HttpListener:
             server_header=False,
             proxy_headers=False,
             limit_concurrency=_BUSY,
+            backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE,
             ssl_context_factory=None if certificates is None else lambda *_: certificates.http_context(),
         )
