@@ -12,7 +12,8 @@ from functools import partial
 from statistics import median, quantiles
 from typing import Any, TypeVar
 
-from crossrank.inference.batching import BatchPolicy, CallQueue
+from crossrank.inference.batch_policy import BatchPolicy
+from crossrank.inference.batching import CallQueue
 from crossrank.inference.queued_call import QueuedCall
 
 _T = TypeVar("_T")

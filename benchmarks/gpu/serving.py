@@ -10,7 +10,7 @@ import typer
 
 from benchmarks.commands import run_command
 from crossrank.client import RankClient
-from crossrank.inference.batching import BatchPolicy
+from crossrank.inference.batch_policy import BatchPolicy
 from crossrank.inference.scheduler import Scheduler
 from crossrank.inference.scorer import Scorer
 from crossrank.inference.tokenizer import TokenizedPair

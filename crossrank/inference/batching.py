@@ -7,35 +7,19 @@ go, and what orders the calls lies in arrays: a batch costs some twenty operatio
 import itertools
 import math
 from bisect import bisect_left
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crossrank.inference.batch_policy import BatchPolicy
 from crossrank.inference.queued_call import QueuedCall
 
 _SORT_ABOVE = 8  # To sort all calls is faster than to look for more of them, one after the other.
 _Keys = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchPolicy:
-    """What may share a batch.
-
-    Attributes:
-        max_tokens: of a batch, padding included; a longer pair runs alone, and 0 makes every pair run alone.
-        padding: the largest share of a row that may be padding; 0 lets only equal lengths share a batch.
-        batching_pays: whether a batch with more pairs hardly takes longer, as on a GPU. Elsewhere the batch of an
-            urgent call takes no other call along.
-    """
-
-    max_tokens: int
-    padding: float = 0.0
-    batching_pays: bool = False
-
+_Marks = NDArray[np.bool_]
 
 _Call = TypeVar("_Call", bound=QueuedCall)
 
@@ -102,7 +86,7 @@ class CallQueue(Generic[_Call]):
             return []
         return [self._calls[slot] for slot in np.flatnonzero(deadlines < now).tolist()]
 
-    def tokens_before(self, tokens: int, due: float, *, now: float, seconds_per_token: float) -> int:
+    def tokens_before(self, tokens: int, due: float, *, now: float, seconds_per_token: float, callers: int = 1) -> int:
         """How many tokens of the calls that wait are served before a newcomer is done.
 
         Args:
@@ -110,16 +94,17 @@ class CallQueue(Generic[_Call]):
             due: its due date.
             now: the time.
             seconds_per_token: of all workers together, predicted.
+            callers: how many queues share the workers.
         """
         if not self._calls:
             return 0
-        urgent, late = self._urgent_and_late(now, seconds_per_token)
+        urgent, late = self._urgent_and_late(now, seconds_per_token, callers)
         # In turn: until each was served as much as the newcomer will have been.
         before = np.clip(max(self._level, self._served.min()) + tokens - self._served, 0, self._waiting)
         before = np.where(urgent & (self._dates[0] <= due), self._waiting, before)
         return int(before[~late].sum())
 
-    def next_batch(self, *, now: float, seconds_per_token: float) -> list[tuple[_Call, range]]:
+    def next_batch(self, *, now: float, seconds_per_token: float, callers: int = 1) -> list[tuple[_Call, range]]:
         """The batch that a free worker should run; `take` takes it.
 
         It begins with the longest pair of the call whose turn it is (the longest first, so that several workers finish
@@ -128,6 +113,7 @@ class CallQueue(Generic[_Call]):
         Args:
             now: the time.
             seconds_per_token: of all workers together, predicted.
+            callers: how many queues share the workers.
 
         Returns:
             Calls, each at most once, with the places of the pairs in its `lengths`; the call whose turn it is comes
@@ -136,7 +122,7 @@ class CallQueue(Generic[_Call]):
         if not self._calls:
             return []
         self._level = max(self._level, float(self._served[self._served.argmin()]))
-        groups = self._groups(now, seconds_per_token)
+        groups = self._groups(now, seconds_per_token, callers)
         urgent, keys = next(groups)
         first = self._first_of_equals(keys, keys.argmin(), self._slots)
         call = self._calls[first]
@@ -148,17 +134,17 @@ class CallQueue(Generic[_Call]):
         room -= len(places)
         if not room or (urgent and not self._policy.batching_pays):
             return batch
-        fits = self._has[longest] if shortest == longest else self._has[shortest : longest + 1].any(axis=0)
-        others = np.flatnonzero(fits & (self._slots != first))
-        for _, ordered_by in itertools.chain([(urgent, keys)], groups):
-            for slot in self._in_order(others, ordered_by, room):
-                call = self._calls[slot]
-                places = call.fitting(shortest, longest, room)
-                batch.append((call, places))
-                room -= len(places)
-                if not room:
-                    return batch
-        return batch
+        return batch + self._company(itertools.chain([(urgent, keys)], groups), longest, room, first)
+
+    def company(
+        self, longest: int, room: int, *, now: float, seconds_per_token: float, callers: int
+    ) -> list[tuple[_Call, range]]:
+        """At most `room` pairs for a batch that another queue began with a pair of `longest` tokens."""
+        return self._company(self._groups(now, seconds_per_token, callers), longest, room, -1)
+
+    def all_late(self, now: float, seconds_per_token: float) -> bool:
+        """Whether no call can keep its deadline even alone."""
+        return int(np.count_nonzero(self._urgent_and_late(now, seconds_per_token, 1)[1])) == len(self)
 
     def take(self, call: _Call, places: range) -> None:
         """Removes pairs for a batch, on this call's account; a call without pairs leaves the queue."""
@@ -181,13 +167,30 @@ class CallQueue(Generic[_Call]):
             heappush(self._free, call.slot)
             call.slot = -1
 
-    def _groups(self, now: float, seconds_per_token: float) -> Iterator[tuple[bool, _Keys]]:
+    def _company(
+        self, groups: Iterable[tuple[bool, _Keys]], longest: int, room: int, first: int
+    ) -> list[tuple[_Call, range]]:
+        """At most `room` pairs that may share a batch, of all calls but the one in the slot `first`, in their turn."""
+        batch = []
+        shortest = math.ceil(longest * (1 - self._policy.padding))
+        others = np.flatnonzero(self._has[shortest : longest + 1].any(axis=0) & (self._slots != first))
+        for _, ordered_by in groups:
+            for slot in self._in_order(others, ordered_by, room):
+                call = self._calls[slot]
+                places = call.fitting(shortest, longest, room)
+                batch.append((call, places))
+                room -= len(places)
+                if not room:
+                    return batch
+        return batch
+
+    def _groups(self, now: float, seconds_per_token: float, callers: int) -> Iterator[tuple[bool, _Keys]]:
         """The groups of calls that hold any, in their order, each as the keys that order it.
 
         Yields:
             Whether it is the urgent group; one key for each slot, infinite where the slot is of another group.
         """
-        urgent, late = self._urgent_and_late(now, seconds_per_token)
+        urgent, late = self._urgent_and_late(now, seconds_per_token, callers)
         on_time = self._served
         if urgent[urgent.argmax()]:
             yield True, np.where(urgent, self._dates[0], np.inf)
@@ -199,14 +202,13 @@ class CallQueue(Generic[_Call]):
         if late[late.argmax()]:
             yield False, np.where(late, self._served, np.inf)
 
-    def _urgent_and_late(self, now: float, seconds_per_token: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def _urgent_and_late(self, now: float, seconds_per_token: float, callers: int) -> tuple[_Marks, _Marks]:
         time_left = self._dates - now
-        # Seconds for each of its tokens: until the due date, and until the deadline.
-        pace = time_left / self._waiting
+        pace = time_left / self._waiting  # seconds for each token: until the due date, and until the deadline
         late = pace[1] < seconds_per_token
-        # In turn, each of its tokens takes as long as one of every call, until the whole queue is done.
-        urgent = pace[0] < seconds_per_token * len(self._calls)
-        urgent &= time_left[0] < seconds_per_token * self.tokens
+        # In turn, each of its tokens takes as long as one of every call of each caller, until the queue is done.
+        urgent = pace[0] < seconds_per_token * callers * len(self._calls)
+        urgent &= time_left[0] < seconds_per_token * callers * self.tokens
         urgent &= ~late
         return urgent, late
 

@@ -17,6 +17,11 @@ from crossrank.inference.tokenizer import TokenizedPair
 class Call:
     """The pairs of one request.
 
+    Args:
+        pairs: in the order of its logits.
+        deadline: on the clock of `time.monotonic`; None for none.
+        caller: who makes it.
+
     Attributes:
         logits: resolves to float32, shape [pairs], or to DeadlineExceeded, Cancelled, Unavailable or whatever the
             model raised.
@@ -26,7 +31,8 @@ class Call:
         cache_hits: pairs whose logit was known, or was being computed for another call.
     """
 
-    def __init__(self, pairs: Sequence[TokenizedPair], deadline: float | None) -> None:
+    def __init__(self, pairs: Sequence[TokenizedPair], deadline: float | None, caller: str = "") -> None:
+        self.caller = caller
         self.logits: Future[NDArray[np.float32]] = Future()
         # A future that asyncio wraps can otherwise be cancelled between a worker's look and its result.
         self.logits.set_running_or_notify_cancel()
@@ -101,7 +107,7 @@ class PendingPairs(QueuedCall):
     def __init__(self, call: Call, pairs: Sequence[SharedPair]) -> None:
         self.call = call
         self.pairs = sorted(pairs, key=lambda pair: pair.length)
-        super().__init__([pair.length for pair in self.pairs], call.due, call.deadline)
+        super().__init__([pair.length for pair in self.pairs], call.due, call.deadline, call.caller)
 
     def pop(self, places: range) -> list[SharedPair]:
         """Removes pairs from `pairs`, and gives them."""

@@ -16,12 +16,14 @@ class QueuedCall:
         lengths: of each pair in tokens, ascending, at least one; `CallQueue` alone changes them.
         due: the due date, when it should be done, on the clock of `now`; infinite where it has no deadline.
         deadline: when nobody waits for it any more, not before `due`; infinite where there is none.
+        caller: who makes it; turns are taken between callers first.
         slot: its place in the queue's arrays; -1 outside of a queue.
     """
 
     lengths: list[int]
     due: float = math.inf
     deadline: float = math.inf
+    caller: str = ""
     slot: int = -1
 
     def fitting(self, shortest: int, longest: int, room: int) -> range:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Unavailable, UsageError
-from crossrank.inference.batching import BatchPolicy
+from crossrank.inference.batch_policy import BatchPolicy
 from crossrank.inference.calls import Call, Run, SharedPair
 from crossrank.inference.queued_call import SLACK
 from crossrank.inference.tokenizer import TokenizedPair
@@ -60,12 +60,13 @@ class Scheduler:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, pairs: Sequence[TokenizedPair], *, deadline: float | None = None) -> Call:
+    def submit(self, pairs: Sequence[TokenizedPair], *, deadline: float | None = None, caller: str = "") -> Call:
         """Queues a call.
 
         Args:
             pairs: its pairs, at least one.
             deadline: on the clock of `time.monotonic`; batches that have not begun by then are never begun.
+            caller: who makes it; turns are taken between callers first.
 
         Raises:
             Unavailable: the scheduler is closed.
@@ -77,7 +78,7 @@ class Scheduler:
         if not pairs or not all(len(pair.ids) for pair in pairs):
             raise ValueError("there are no pairs to score, or one without tokens")
         keys = [pair.digest() for pair in pairs] if self._waiting.shares else [None] * len(pairs)
-        call = Call(pairs, deadline)
+        call = Call(pairs, deadline, caller)
         with self._changed:
             if self._closed:
                 raise Unavailable("the ranker is being closed")
@@ -119,17 +120,18 @@ class Scheduler:
         """Tokens that no batch has taken; costs nothing, and waits for no lock."""
         return self._waiting.tokens
 
-    def tokens_before(self, tokens: int, deadline: float) -> int:
+    def tokens_before(self, tokens: int, deadline: float, caller: str = "") -> int:
         """How many tokens of the calls that wait are served before a newcomer is done.
 
         Args:
             tokens: of the newcomer.
             deadline: its deadline, on the clock of `time.monotonic`.
+            caller: who makes it.
         """
         now = time.monotonic()
         due = deadline - SLACK * (deadline - now)
         with self._changed:
-            return self._waiting.tokens_before(tokens, due, now=now, seconds_per_token=self.seconds_per_token)
+            return self._waiting.tokens_before(caller, tokens, due, now=now, seconds_per_token=self.seconds_per_token)
 
     @property
     def seconds_per_token(self) -> float:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from crossrank.calibration.curves import Calibration
 from crossrank.errors import CrossrankError, InvalidRanker, UsageError, first_line
-from crossrank.inference.batching import BatchPolicy
+from crossrank.inference.batch_policy import BatchPolicy
 from crossrank.inference.calls import Call
 from crossrank.inference.golden import golden_mismatch, needs_precise_products, runnable_variants
 from crossrank.inference.graph_scan import scan_graph

@@ -7,7 +7,8 @@ from typing import Self
 from cachetools import LRUCache
 
 from crossrank.errors import CrossrankError, DeadlineExceeded
-from crossrank.inference.batching import BatchPolicy, CallQueue
+from crossrank.inference.batch_policy import BatchPolicy
+from crossrank.inference.callers import CallerQueue
 from crossrank.inference.calls import Call, PendingPairs, SharedPair
 from crossrank.inference.tokenizer import TokenizedPair
 
@@ -49,7 +50,7 @@ class WaitingCalls:
         self.counts = Counts()
         self._policy, self._cache_size = policy, cache_size
         self._unfinished: set[Call] = set()
-        self._queue: CallQueue[PendingPairs] = CallQueue(policy)
+        self._queue: CallerQueue[PendingPairs] = CallerQueue(policy)
         self._pending: dict[Call, PendingPairs] = {}
         # A logit depends on its pair's tokens alone, bit for bit on the CPU.
         self._cache: LRUCache[bytes, float] | None = LRUCache(cache_size) if cache_size else None
@@ -66,9 +67,9 @@ class WaitingCalls:
         """Tokens that no batch has taken."""
         return self._queue.tokens
 
-    def tokens_before(self, tokens: int, due: float, *, now: float, seconds_per_token: float) -> int:
-        """As `CallQueue.tokens_before`."""
-        return self._queue.tokens_before(tokens, due, now=now, seconds_per_token=seconds_per_token)
+    def tokens_before(self, caller: str, tokens: int, due: float, *, now: float, seconds_per_token: float) -> int:
+        """As `CallerQueue.tokens_before`."""
+        return self._queue.tokens_before(caller, tokens, due, now=now, seconds_per_token=seconds_per_token)
 
     def add(self, call: Call, pairs: Sequence[TokenizedPair], keys: Sequence[bytes | None]) -> int:
         """Queues a call: fills in what is known, and joins what is wanted already.

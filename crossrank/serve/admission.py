@@ -14,6 +14,7 @@ from crossrank.errors import Overloaded
 from crossrank.inference.queued_call import SLACK
 from crossrank.inference.texts import CHARACTERS_PER_TOKEN
 from crossrank.inference.tokenizer import MAX_CHUNKS
+from crossrank.serve.access.gate import CALLER
 from crossrank.serve.budget import pushback
 from crossrank.serve.requests import ScoringRequest
 
@@ -40,7 +41,7 @@ class Queue(Protocol):
     def seconds_per_token(self) -> float:
         """Of all workers together."""
 
-    def tokens_before(self, tokens: int, deadline: float) -> int:
+    def tokens_before(self, tokens: int, deadline: float, caller: str = "") -> int:
         """Tokens that wait and are served before a call of so many is done; deadline as of `time.monotonic`."""
 
 
@@ -153,7 +154,7 @@ class Admission:
             raise Overloaded("the queue is full; try again in a few seconds", retry_after=pushback(waiting * rate))
         # Calls take turns: until this one is done, each other is served about as much.
         before = sum(min(other.tokens, cost.tokens) for other in self._arriving)
-        before += self._queue.tokens_before(cost.tokens, now + seconds_left)
+        before += self._queue.tokens_before(cost.tokens, now + seconds_left, CALLER.get())
         read_before = sum(min(other.characters, cost.characters) for other in self._arriving)
         wait = before * rate + read_before * self._seconds_per_character.value
         late = wait + own - seconds_left * (1 - SLACK)

@@ -13,6 +13,7 @@ from crossrank.inference.scorer import Scorer
 from crossrank.inference.scores import Scores, scores_of
 from crossrank.inference.tokenizer import TokenizedPair
 from crossrank.inference.waiting import Counts
+from crossrank.serve.access.gate import CALLER
 from crossrank.serve.admission import Admission, Cost, too_large
 from crossrank.serve.requests import ScoringRequest
 from crossrank.serve.turns import Turns
@@ -67,7 +68,7 @@ class Engine:
                     encoded = await self._tokenize(request, deadline, cost)
                     # Before it is submitted: from then on its time is the queue's.
                     tokenize = time.monotonic() - started
-                    call = self.scorer.scheduler.submit(encoded, deadline=deadline)
+                    call = self.scorer.scheduler.submit(encoded, deadline=deadline, caller=CALLER.get())
                 self._learn(request, encoded)
                 await asyncio.wrap_future(call.logits)
         except (TimeoutError, asyncio.CancelledError) as error:

@@ -1,7 +1,8 @@
 import math
 from collections.abc import Sequence
 
-from crossrank.inference.batching import BatchPolicy, CallQueue
+from crossrank.inference.batch_policy import BatchPolicy
+from crossrank.inference.batching import CallQueue
 from crossrank.inference.queued_call import QueuedCall
 from tests.inference.plain_batching import PlainCall, plain_next_batch
 

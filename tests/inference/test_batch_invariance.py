@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from crossrank.inference.batching import BatchPolicy
+from crossrank.inference.batch_policy import BatchPolicy
 from crossrank.inference.scheduler import Scheduler
 from crossrank.inference.scorer import Scorer
 from crossrank.inference.session import OnnxSession

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossrank.inference.batching import BatchPolicy
+from crossrank.inference.batch_policy import BatchPolicy
 from crossrank.inference.queued_call import SLACK
 from tests.inference.checked_queue import Queue, queue_of
 from tests.inference.plain_batching import plain_order

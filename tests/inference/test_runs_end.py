@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Unavailable
-from crossrank.inference.batching import BatchPolicy
+from crossrank.inference.batch_policy import BatchPolicy
 from crossrank.inference.scheduler import Scheduler
 from crossrank.inference.session import OnnxSession
 from tests.hanging_graphs import HARMLESS, endless_loop

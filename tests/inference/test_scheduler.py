@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Unavailable
-from crossrank.inference.batching import BatchPolicy
+from crossrank.inference.batch_policy import BatchPolicy
 from crossrank.inference.scheduler import Scheduler
 from tests.inference.gated_model import Model, pairs
 
@@ -39,6 +39,17 @@ def test_calls_take_turns(model: Model, scheduler: Scheduler) -> None:
     short.logits.result(120)
     long.logits.result(120)
     assert model.runs.index([9]) <= 2, "the short call waited for more than one run after the one in flight"
+
+
+def test_callers_take_turns_before_their_calls_do(model: Model, scheduler: Scheduler) -> None:
+    model.gate.clear()
+    many = [scheduler.submit(pairs(1), deadline=time.monotonic() + 600, caller="many") for _ in range(50)]
+    assert model.entered.acquire(timeout=120)
+    one = scheduler.submit(pairs(9, 9), caller="one")
+    model.gate.set()
+    for call in (one, *many):
+        call.logits.result(120)
+    assert [place for place, run in enumerate(model.runs) if run == [9]][1] <= 4
 
 
 def test_expired_and_cancelled_calls_cost_nothing(model: Model, scheduler: Scheduler) -> None:

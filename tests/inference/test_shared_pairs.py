@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded
-from crossrank.inference.batching import BatchPolicy
+from crossrank.inference.batch_policy import BatchPolicy
 from crossrank.inference.scheduler import Scheduler
 from crossrank.inference.tokenizer import TokenizedPair
 from tests.inference.gated_model import Model, pairs

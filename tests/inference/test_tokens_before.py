@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossrank.inference.batching import BatchPolicy, CallQueue
+from crossrank.inference.batch_policy import BatchPolicy
+from crossrank.inference.batching import CallQueue
 from crossrank.inference.queued_call import SLACK, QueuedCall
 
 RATE = 1e-3

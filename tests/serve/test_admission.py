@@ -16,7 +16,7 @@ class Queue:
     queued_tokens: int = 0
     seconds_per_token: float = 1e-4
 
-    def tokens_before(self, tokens: int, deadline: float) -> int:
+    def tokens_before(self, tokens: int, deadline: float, caller: str = "") -> int:
         return min(tokens, self.queued_tokens)
 
 
