@@ -11,6 +11,7 @@ import pytest
 from crossrank.errors import DeadlineExceeded, InvalidRequest
 from crossrank.inference.hub import DEFAULT_RANKER
 from crossrank.inference.scorer import Scorer
+from crossrank.serve.access.gate import CALLER
 from crossrank.serve.engine import Engine
 from crossrank.serve.requests import ScoringRequest
 
@@ -100,3 +101,12 @@ def test_the_time_of_a_call_is_told_once(engine: Engine, monkeypatch: pytest.Mon
     scores = asyncio.run(engine.score(request(), 30.0))
     assert scores.tokenize + scores.queue + scores.compute <= time.monotonic() - started
     assert scores.tokenize < 1
+
+
+def test_the_queue_knows_whose_call_it_is(engine: Engine) -> None:
+    async def call() -> None:
+        CALLER.set("team")
+        await engine.score(request(), 60.0)
+
+    asyncio.run(call())
+    assert "team" in engine.scorer.scheduler._waiting._queue._callers
