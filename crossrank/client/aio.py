@@ -10,7 +10,7 @@ import grpc.aio
 import numpy as np
 from numpy.typing import NDArray
 
-from crossrank.client.channel import DEFAULT_TARGET, TIMEOUT, options_of, uri_of
+from crossrank.client.channel import DEFAULT_TARGET, TIMEOUT, options_of, uri_of, with_trace
 from crossrank.client.messages import (
     RankStream,
     feedback_request,
@@ -105,7 +105,9 @@ class AsyncRankClient:
         if not stream.requests:
             return
         timeout = self._timeout * len(stream.requests)
-        replies = self._connection.rank.RankStream(iter(stream.requests), timeout=timeout, metadata=self._metadata)
+        replies = self._connection.rank.RankStream(
+            iter(stream.requests), timeout=timeout, metadata=with_trace(self._metadata)
+        )
         try:
             with typed_errors(self._target):
                 async for reply in replies:
@@ -126,21 +128,27 @@ class AsyncRankClient:
         scores: list[float] = []
         with typed_errors(self._target):
             for request in score_requests(self._model, pairs, options):
-                reply = await self._connection.rank.Score(request, timeout=self._timeout, metadata=self._metadata)
+                reply = await self._connection.rank.Score(
+                    request, timeout=self._timeout, metadata=with_trace(self._metadata)
+                )
                 scores.extend(reply.scores)
         return np.array(scores, dtype=np.float32)
 
     async def call_rank(self, request: ranker_pb2.RankRequest) -> ranker_pb2.RankResponse:
         """As `RankClient.call_rank`."""
         with typed_errors(self._target):
-            return await self._connection.rank.Rank(request, timeout=self._timeout, metadata=self._metadata)
+            return await self._connection.rank.Rank(request, timeout=self._timeout, metadata=with_trace(self._metadata))
 
     async def models(self) -> list[ranker_pb2.Model]:
         """As `RankClient.models`."""
         request = ranker_pb2.ListModelsRequest()
         with typed_errors(self._target):
             return list(
-                (await self._connection.rank.ListModels(request, timeout=self._timeout, metadata=self._metadata)).models
+                (
+                    await self._connection.rank.ListModels(
+                        request, timeout=self._timeout, metadata=with_trace(self._metadata)
+                    )
+                ).models
             )
 
     async def record_feedback(
@@ -157,7 +165,7 @@ class AsyncRankClient:
         request = feedback_request(request_id, document_id, thumb, stars, click, comment)
         with typed_errors(self._target, not_found=FeedbackTargetNotFound):
             reply = await self._connection.feedback.RecordFeedback(
-                request, timeout=self._timeout, metadata=self._metadata
+                request, timeout=self._timeout, metadata=with_trace(self._metadata)
             )
             return reply.feedback_id
 

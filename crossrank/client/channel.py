@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -74,6 +75,18 @@ def options_of(uri: str, *, health_checks: bool, wait_for_ready: bool) -> list[t
     config = _SERVICE_CONFIG | {"methodConfig": methods} | (_HEALTH_CHECKS if health_checks else {})
     options: list[tuple[str, str | int]] = [*_OPTIONS, ("grpc.service_config", json.dumps(config))]
     return [*options, ("grpc.enable_http_proxy", 0)] if _is_local(uri) else options
+
+
+def with_trace(metadata: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """The metadata with the traceparent of the active span, where the program traces with OpenTelemetry."""
+    # Who has an active span has imported it.
+    if "opentelemetry.trace" not in sys.modules:
+        return metadata
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    carrier: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(carrier)
+    return (*carrier.items(), *metadata)
 
 
 def proxy_of(uri: str) -> str:

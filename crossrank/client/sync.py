@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from crossrank.client.channel import DEFAULT_TARGET, TIMEOUT, options_of, uri_of
+from crossrank.client.channel import DEFAULT_TARGET, TIMEOUT, options_of, uri_of, with_trace
 from crossrank.client.messages import (
     RankStream,
     feedback_request,
@@ -103,7 +103,9 @@ class RankClient:
         timeout = self._timeout * len(stream.requests)
         with typed_errors(self._target):
             # gRPC cancels a stream that nobody holds any more; grpc.aio does not.
-            for reply in self._stub.RankStream(iter(stream.requests), timeout=timeout, metadata=self._metadata):
+            for reply in self._stub.RankStream(
+                iter(stream.requests), timeout=timeout, metadata=with_trace(self._metadata)
+            ):
                 yield stream.outcome(reply)
 
     def predict(
@@ -119,7 +121,7 @@ class RankClient:
         scores: list[float] = []
         with typed_errors(self._target):
             for request in score_requests(self._model, pairs, options):
-                reply = self._stub.Score(request, timeout=self._timeout, metadata=self._metadata)
+                reply = self._stub.Score(request, timeout=self._timeout, metadata=with_trace(self._metadata))
                 scores.extend(reply.scores)
         return np.array(scores, dtype=np.float32)
 
@@ -130,7 +132,7 @@ class RankClient:
             CrossrankError: as `rank`.
         """
         with typed_errors(self._target):
-            return self._stub.Rank(request, timeout=self._timeout, metadata=self._metadata)
+            return self._stub.Rank(request, timeout=self._timeout, metadata=with_trace(self._metadata))
 
     def models(self) -> list[ranker_pb2.Model]:
         """The models of the server, the default one first.
@@ -140,7 +142,9 @@ class RankClient:
         """
         request = ranker_pb2.ListModelsRequest()
         with typed_errors(self._target):
-            return list(self._stub.ListModels(request, timeout=self._timeout, metadata=self._metadata).models)
+            return list(
+                self._stub.ListModels(request, timeout=self._timeout, metadata=with_trace(self._metadata)).models
+            )
 
     def record_feedback(
         self,
@@ -171,7 +175,7 @@ class RankClient:
         """
         request = feedback_request(request_id, document_id, thumb, stars, click, comment)
         with typed_errors(self._target, not_found=FeedbackTargetNotFound):
-            reply = self._feedback.RecordFeedback(request, timeout=self._timeout, metadata=self._metadata)
+            reply = self._feedback.RecordFeedback(request, timeout=self._timeout, metadata=with_trace(self._metadata))
             return reply.feedback_id
 
     def close(self) -> None:

@@ -116,7 +116,7 @@ class RankServicer:
         """Answers one query, whose id is among the unanswered ones meanwhile."""
         given = ""
         try:
-            with self._rpc.observe("RankStream", context.time_remaining) as call:
+            with self._rpc.observe("RankStream", context.time_remaining, context.invocation_metadata) as call:
                 request = self._rpc.parse(ranker_pb2.RankStreamRequest, data).request
                 given = request.request_id
                 if not given or given in unanswered:

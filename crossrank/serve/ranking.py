@@ -1,5 +1,7 @@
 """Ranking: what a server does with a request of the contract, however it came."""
 
+import time
+
 from crossrank.feedback.store import FeedbackStore
 from crossrank.inference.scores import Scores
 from crossrank.serve.access.gate import CALLER
@@ -10,6 +12,7 @@ from crossrank.serve.registry import ModelRegistry
 from crossrank.serve.requests import ScoringRequest, parse_rank, parse_score
 from crossrank.serve.responses import rank_response, score_response
 from crossrank.serve.settings import ServerSettings
+from crossrank.serve.tracing import TRACE
 from crossrank.v1 import ranker_pb2
 
 
@@ -54,7 +57,7 @@ class Ranking:
         """
         scoring = parse_rank(request, self.settings)
         name, engine = self.models.get(scoring.model)
-        scores = await self._scored(engine, scoring, seconds)
+        scores = await self._scored(name, engine, scoring, seconds)
         response = rank_response(request, identifier, name, engine.scorer.version, scores)
         if self._feedback is not None:
             self._feedback.show(request, response)
@@ -66,11 +69,14 @@ class Ranking:
         """Scores pairs in their order; arguments and errors as of `rank`."""
         scoring = parse_score(request, self.settings)
         name, engine = self.models.get(scoring.model)
-        scores = await self._scored(engine, scoring, seconds)
+        scores = await self._scored(name, engine, scoring, seconds)
         return score_response(identifier, name, engine.scorer.version, scores)
 
-    async def _scored(self, engine: Engine, request: ScoringRequest, seconds: float | None) -> Scores:
+    async def _scored(self, name: str, engine: Engine, request: ScoringRequest, seconds: float | None) -> Scores:
+        admitted = time.time_ns()
         scores = await engine.score(request, self.settings.default_deadline if seconds is None else seconds)
         self._metrics.stages(scores)
+        if (trace := TRACE.get()) is not None:
+            trace.scored(admitted, f"{name}@{engine.scorer.version}", scores)
         self._limits.spent(CALLER.get(), scores.tokens)
         return scores

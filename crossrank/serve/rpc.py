@@ -23,6 +23,7 @@ from crossrank.serve.metrics import Metrics, Refusal
 from crossrank.serve.receiving import Receiver
 from crossrank.serve.requests import ensure_request_id
 from crossrank.serve.settings import ServerSettings
+from crossrank.serve.tracing import Headers, Traces
 
 PUSHBACK = "grpc-retry-pushback-ms"
 # Seconds that a call may travel: by so much is the caller's deadline earlier than the server's.
@@ -66,6 +67,7 @@ class RpcRunner:
         settings: limits of messages and of what is in flight.
         metrics: counts the calls.
         limits: of callers.
+        traces: of the calls; None where nothing is traced.
 
     Attributes:
         metrics: the same.
@@ -73,8 +75,11 @@ class RpcRunner:
         receiver: gives requests their turns to be read.
     """
 
-    def __init__(self, settings: ServerSettings, metrics: Metrics, limits: CallerLimits) -> None:
+    def __init__(
+        self, settings: ServerSettings, metrics: Metrics, limits: CallerLimits, traces: Traces | None = None
+    ) -> None:
         self._settings = settings
+        self._traces = traces
         self.metrics = metrics
         self.limits = limits
         self.receiver = Receiver(settings.max_requests_in_flight)
@@ -98,7 +103,7 @@ class RpcRunner:
 
         async def run(_: object, context: ServicerContext[bytes, _Response]) -> _Response:
             try:
-                with self.observe(method, context.time_remaining) as call:
+                with self.observe(method, context.time_remaining, context.invocation_metadata) as call:
                     return await self._answer(context, kind, handler, call)
             except CrossrankError as error:
                 if isinstance(error, Overloaded) and error.retry_after is not None:
@@ -178,18 +183,27 @@ class RpcRunner:
             yield
 
     @contextmanager
-    def observe(self, method: str, time_remaining: Callable[[], float | None]) -> Iterator[RpcCall]:
-        """Counts what runs within the block as a call, and logs one line without texts.
+    def observe(
+        self,
+        method: str,
+        time_remaining: Callable[[], float | None],
+        headers: Callable[[], Headers | None],
+        route: str = "",
+    ) -> Iterator[RpcCall]:
+        """Counts and traces what runs within the block as a call, and logs one line without texts.
 
         Args:
             method: name of the RPC.
             time_remaining: gives the seconds until the deadline; None where there is none.
+            headers: gives the headers or the metadata of the call.
+            route: path of the HTTP route; empty for gRPC.
 
         Raises:
             CrossrankError: safe to send to the caller; a fault of the server gets a message without details.
         """
         started = time.monotonic()
         call = RpcCall(time_remaining)
+        trace = None if self._traces is None else self._traces.begin(method, headers() or (), route)
         status = CrossrankError.status
         try:
             yield call
@@ -214,6 +228,8 @@ class RpcRunner:
         finally:
             seconds = time.monotonic() - started
             self.metrics.count(method, status, seconds)
+            if trace is not None:
+                trace.end(status, call.identifier, call.pairs)
             _log.info(
                 "call",
                 method=method,
@@ -222,6 +238,7 @@ class RpcRunner:
                 caller=CALLER.get(),
                 status=status,
                 ms=round(seconds * 1000, 1),
+                **({} if trace is None else {"trace_id": trace.trace_id}),
             )
 
     @contextmanager

@@ -27,6 +27,7 @@ from crossrank.serve.registry import ModelRegistry
 from crossrank.serve.rpc import RpcRunner
 from crossrank.serve.settings import ServerSettings, address_of
 from crossrank.serve.tei_service import TeiServicer
+from crossrank.serve.tracing import open_traces
 from crossrank.v1 import ranker_pb2
 
 _RANK, _FEEDBACK = (
@@ -70,7 +71,8 @@ class RankServer:
         self._metrics = Metrics(self.models, self._feedback)
         self._access = Access(settings)
         limits = CallerLimits(self._access.keys)
-        rpc = RpcRunner(settings, self._metrics, limits)
+        self._traces = open_traces()
+        rpc = RpcRunner(settings, self._metrics, limits, self._traces)
         ranking = Ranking(self.models, settings, self._metrics, self._feedback, limits)
         self._servicer = RankServicer(ranking, rpc)
         self._ranking, self._rpc = ranking, rpc
@@ -187,5 +189,7 @@ class RankServer:
                 await listener.stop(0)
         if self._feedback is not None:
             await asyncio.to_thread(self._feedback.close)
+        if self._traces is not None:
+            await asyncio.to_thread(self._traces.close)
         await asyncio.to_thread(self.models.close)
         return [name for name, engine in self.models.all_engines() if engine.scorer.scheduler.workers]

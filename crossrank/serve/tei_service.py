@@ -84,7 +84,8 @@ class TeiServicer:
         self, _: object, context: ServicerContext[bytes, tei_pb2.RerankResponse]
     ) -> tei_pb2.RerankResponse:
         try:
-            with self._rpc.observe("tei RerankStream", context.time_remaining) as call, ExitStack() as held:
+            observed = self._rpc.observe("tei RerankStream", context.time_remaining, context.invocation_metadata)
+            with observed as call, ExitStack() as held:
                 # One stream that does not end must not keep the room of all.
                 async with self._rpc.receiver.turn():
                     request = await self._collect(context, held)

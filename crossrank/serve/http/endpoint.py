@@ -50,7 +50,9 @@ class Endpoint:
             whole = False
             try:
                 seconds = _seconds(request.headers.get(TIMEOUT_HEADER))
-                with self._rpc.observe("HTTP", lambda: None) as call:
+                with self._rpc.observe(
+                    "HTTP", lambda: None, request.headers.items, request.scope["route"].path
+                ) as call:
                     raw = await self._body(request)
                     whole = True
                     with self._rpc.accepted(len(raw)):

@@ -47,7 +47,7 @@ def feedback_routes(servicer: FeedbackServicer, rpc: RpcRunner) -> APIRouter:
     async def record(request: Request) -> JSONResponse:
         """Stores one judgement; it is on disk when the answer comes."""
         try:
-            with rpc.observe("HTTP feedback", lambda: None) as call:
+            with rpc.observe("HTTP feedback", lambda: None, request.headers.items, "/v1/feedback") as call:
                 raw = await read_body(request, rpc.receiver, max_bytes=_MOST_BYTES, max_documents=1)
                 try:
                     body = FeedbackBody.model_validate(parse_json(raw))
