@@ -75,13 +75,9 @@ class RpcRunner:
         receiver: gives requests their turns to be read.
     """
 
-    def __init__(
-        self, settings: ServerSettings, metrics: Metrics, limits: CallerLimits, traces: Traces | None = None
-    ) -> None:
-        self._settings = settings
-        self._traces = traces
-        self.metrics = metrics
-        self.limits = limits
+    def __init__(self, settings: ServerSettings, metrics: Metrics, limits: CallerLimits, traces: Traces | None) -> None:
+        self._settings, self._traces = settings, traces
+        self.metrics, self.limits = metrics, limits
         self.receiver = Receiver(settings.max_requests_in_flight)
         self._memory = MemoryReturn()
         self._budget = Budget(settings.max_requests_in_flight, settings.max_bytes_in_flight)
@@ -228,8 +224,7 @@ class RpcRunner:
         finally:
             seconds = time.monotonic() - started
             self.metrics.count(method, status, seconds)
-            if trace is not None:
-                trace.end(status, call.identifier, call.pairs)
+            traced = {} if trace is None else {"trace_id": trace.end(status, call.identifier, call.pairs)}
             _log.info(
                 "call",
                 method=method,
@@ -238,7 +233,7 @@ class RpcRunner:
                 caller=CALLER.get(),
                 status=status,
                 ms=round(seconds * 1000, 1),
-                **({} if trace is None else {"trace_id": trace.trace_id}),
+                **traced,
             )
 
     @contextmanager

@@ -40,15 +40,11 @@ class CallTrace:
     Args:
         tracer: makes the spans of its stages.
         span: has begun.
-
-    Attributes:
-        trace_id: 32 hexadecimal digits.
     """
 
     def __init__(self, tracer: "Tracer", span: "Span") -> None:
         self._tracer, self._span = tracer, span
         self._started = time.time_ns()
-        self.trace_id = f"{span.get_span_context().trace_id:032x}"
 
     def scored(self, admitted: int, model: str, scores: Scores) -> None:
         """Adds the spans of the stages.
@@ -73,8 +69,8 @@ class CallTrace:
             self._tracer.start_span(stage, parent, start_time=started).end(ended)
             started = ended
 
-    def end(self, status: str, request_id: str, pairs: int) -> None:
-        """Ends the span with the call's status, a name of gRPC's."""
+    def end(self, status: str, request_id: str, pairs: int) -> str:
+        """Ends the span with the call's status, a name of gRPC's, and returns its trace id in hexadecimal."""
         from opentelemetry.trace import StatusCode
 
         self._span.set_attributes(
@@ -83,6 +79,7 @@ class CallTrace:
         if status in _FAULTS:
             self._span.set_status(StatusCode.ERROR)
         self._span.end()
+        return f"{self._span.get_span_context().trace_id:032x}"
 
 
 # Of the call that runs; None where nothing is traced.
