@@ -1,8 +1,9 @@
-"""Machine: usable cores, and the instruction set that an int8 graph is made for."""
+"""Machine: usable cores, the memory limit, and the instruction set that an int8 graph is made for."""
 
 import math
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -56,20 +57,54 @@ def cgroup_cores(proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgr
         proc: the directory of the process.
         root: where the hierarchies are mounted.
     """
+    quotas = [quota for group in _groups("cpu", proc, root) if (quota := _quota(group)) is not None]
+    return max(1, math.floor(min(quotas))) if quotas else None
+
+
+def memory_limit(proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """The smallest memory limit of the process's cgroups in bytes; None where there is none.
+
+    Args:
+        proc: the directory of the process.
+        root: where the hierarchies are mounted.
+    """
+    limits = [limit for group in _groups("memory", proc, root) if (limit := _limit(group)) is not None]
+    return min(limits) if limits else None
+
+
+def cgroup_version(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """The version of the cgroups that are mounted, 1 or 2; None where there are none."""
+    if (root / "cgroup.controllers").exists():
+        return 2
+    return 1 if (root / "cpu").exists() or (root / "memory").exists() else None
+
+
+def _groups(controller: str, proc: Path, root: Path) -> Iterator[Path]:
+    """Where the limits of a controller stand for the process: its group and all around it."""
     try:
         lines = (proc / "cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return None
-    quotas = []
+        return
     for line in lines:
         _, controllers, group = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
         # Version 2 has no controllers in its line. In a container the group may be the root of what is mounted.
-        mounts = [root / controllers, root / "cpu"] if controllers else [root, root / "unified"]
+        mounts = [root / controllers, root / controller] if controllers else [root, root / "unified"]
         inside = [Path(group.lstrip("/")), *Path(group.lstrip("/")).parents]
-        quotas += [quota for mount in mounts for part in inside if (quota := _quota(mount / part)) is not None]
-    return max(1, math.floor(min(quotas))) if quotas else None
+        yield from (mount / part for mount in mounts for part in inside)
+
+
+def _limit(group: Path) -> int | None:
+    """Bytes that one group may use; None where it sets no limit or does not exist."""
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        try:
+            limit = (group / name).read_text(encoding="utf-8").strip()
+            # Version 1 says "none" by the largest number of pages.
+            return int(limit) if limit != "max" and int(limit) < 1 << 60 else None
+        except (OSError, ValueError):
+            continue
+    return None
 
 
 def _quota(group: Path) -> float | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from crossrank.machine import cgroup_cores
+from crossrank.machine import cgroup_cores, memory_limit
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,24 @@ def test_the_tightest_quota_counts(tmp_path: Path, groups: str, files: dict[str,
 
 def test_no_cgroups(tmp_path: Path) -> None:
     assert cgroup_cores(tmp_path, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "files", "limit"),
+    [
+        ("0::/a/b", {"a/memory.max": "1000", "a/b/memory.max": "max"}, 1000),
+        ("0::/a/b", {"a/memory.max": "1000", "a/b/memory.max": "500"}, 500),
+        ("4:memory:/a", {"memory/a/memory.limit_in_bytes": "700"}, 700),
+        ("4:memory:/a", {"memory/a/memory.limit_in_bytes": "9223372036854771712"}, None),
+        ("4:cpu:/a", {"memory/a/memory.limit_in_bytes": "700"}, None),
+    ],
+)
+def test_the_memory_limit_of_all_groups_around(
+    tmp_path: Path, line: str, files: dict[str, str], limit: int | None
+) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "cgroup").write_text(line + "\n")
+    for name, value in files.items():
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).write_text(value + "\n")
+    assert memory_limit(tmp_path / "proc", tmp_path / "root") == limit

@@ -2,7 +2,6 @@
 
 import functools
 import io
-import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -13,8 +12,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
+from crossrank.cli import last_resort
 from crossrank.cli.logs import configure_logging
-from crossrank.errors import CrossrankError
 from crossrank.paths import from_home
 
 # By name: where its function or its group of commands is below crossrank.cli, and how its help begins.
@@ -24,6 +23,7 @@ COMMANDS = {
     "evaluate": ("train:evaluate", "Evaluate a model on the candidates of an evaluation set."),
     "export-onnx": ("export:export_onnx", "Convert a cross-encoder to ONNX."),
     "export-pytorch": ("export:export_pytorch", "Write a ranker's weights as a cross-encoder."),
+    "doctor": ("doctor:doctor", "Check this installation and this machine."),
     "inspect": ("inspect:inspect", "Show what a ranker holds."),
     "serve": ("serve:serve", "Serve rankers over gRPC and HTTP."),
     "new-key": ("keys:new_key", "Make an API key for a server."),
@@ -103,43 +103,18 @@ def _crossrank(
 
 def main() -> None:
     """Runs `crossrank`."""
-    _run(app)
+    last_resort.run(lambda: _run(app))
 
 
 def export_onnx_main() -> None:
     """Runs `export-onnx`, the same as `crossrank export-onnx`."""
-    _run(load("export-onnx"))
+    last_resort.run(lambda: _run(load("export-onnx")))
 
 
 def _run(command: Callable[[], None]) -> None:
-    """Ends with one sentence and the right exit code where something was wrong."""
-    _occupy_descriptors()
     for stream in (sys.stdout, sys.stderr):
         # What the stream cannot take is escaped: half an answer is worth more than a traceback.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     configure_logging()
-    try:
-        command()
-    except CrossrankError as error:
-        _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
-
-
-def _occupy_descriptors() -> None:
-    """Lets no file or socket take the number of a standard stream that is closed: libraries write to it."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  # type: ignore[unreachable]
-
-
-def _fail(sentence: str, code: int) -> None:
-    from crossrank.cli.output import printable
-
-    sys.stderr.write(f"crossrank: {printable(sentence)}\n")
-    sys.exit(code)
+    command()
