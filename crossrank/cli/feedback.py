@@ -8,7 +8,6 @@ import typer
 
 from crossrank.cli.options import options_of, parse
 from crossrank.cli.output import print_json, print_line, print_table
-from crossrank.errors import UsageError
 from crossrank.feedback.options import LabelOptions
 
 if TYPE_CHECKING:
@@ -37,10 +36,7 @@ def export(
     from crossrank.feedback.labels import export_feedback
 
     options = parse(LabelOptions, given)
-    try:
-        report = export_feedback(store, out, options)
-    except OSError as error:
-        raise UsageError(f"{error.filename}: cannot be used: {error.strerror}") from None
+    report = export_feedback(store, out, options)
     if as_json:
         print_json(asdict(report))
     else:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -154,12 +155,19 @@ class _Protocol(H11Protocol):
 
 def _bind(host: str, port: int, purpose: str) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
+        family, address = _address(host, port)
+        listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
         raise UsageError(f"cannot listen on {address_of(host, port)} for {purpose}: {error.strerror}") from None
     return listener
+
+
+def _address(host: str, port: int) -> tuple[int, tuple[Any, ...]]:
+    """The family and the address of a host; only a name is looked up."""
+    try:
+        return (socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET), (host, port)
+    except ValueError:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return family, address
