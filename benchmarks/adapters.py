@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from crossrank.bench.load.workload import RerankRequest
 from crossrank.client import RankClient
-from crossrank.inference.ranker import Ranker
+from crossrank.inference.ranker.directory import Ranker
 from crossrank.inference.scorer import Scorer
 from crossrank.reranker import RankOptions
 

@@ -35,8 +35,8 @@ from crossrank.bench.variants import choose_variants, ndcg_changes
 from crossrank.cli.bench import AsJson, Out, deliver
 from crossrank.client import RankClient
 from crossrank.errors import CrossrankError, UsageError
-from crossrank.inference.manifest import Variant
-from crossrank.inference.ranker import Ranker, open_ranker
+from crossrank.inference.ranker.directory import Ranker, open_ranker
+from crossrank.inference.ranker.manifest import Variant
 from crossrank.inference.scorer import Scorer
 from crossrank.machine import usable_cores
 

@@ -16,7 +16,7 @@ from benchmarks.adapters import Engine, Scores, padded_batches
 from crossrank.bench.load.targets import open_http
 from crossrank.bench.load.workload import RerankRequest
 from crossrank.errors import CrossrankError, UsageError, first_line
-from crossrank.inference.ranker import Ranker
+from crossrank.inference.ranker.directory import Ranker
 
 # FlashRank knows its models by name alone, and the file of each; the weights in it are ours.
 _FLASHRANK_MODEL, _FLASHRANK_FILE = "ms-marco-MiniLM-L-12-v2", "flashrank-MiniLM-L-12-v2_Q.onnx"

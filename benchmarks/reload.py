@@ -22,8 +22,8 @@ import numpy as np
 
 from crossrank.atomic import replace_directory
 from crossrank.errors import CrossrankError
-from crossrank.inference.hub import DEFAULT_RANKER
-from crossrank.inference.manifest import MANIFEST_PATH, sha256_of
+from crossrank.inference.ranker.hub import DEFAULT_RANKER
+from crossrank.inference.ranker.manifest import MANIFEST_PATH, sha256_of
 from crossrank.serve.local import UNCACHED, LocalServer, local_server
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 

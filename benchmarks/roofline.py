@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.results import Check, EngineSpeed
 from crossrank.bench.load.workload import RerankRequest
-from crossrank.inference.manifest import Variant
+from crossrank.inference.ranker.manifest import Variant
 from crossrank.inference.scorer import Scorer
 
 # About what one batch of the engine holds.

@@ -12,9 +12,9 @@ from functools import partial
 from statistics import median, quantiles
 from typing import Any, TypeVar
 
-from crossrank.inference.batch_policy import BatchPolicy
-from crossrank.inference.batching import CallQueue
-from crossrank.inference.queued_call import QueuedCall
+from crossrank.inference.queue.batch_policy import BatchPolicy
+from crossrank.inference.queue.batching import CallQueue
+from crossrank.inference.queue.queued_call import QueuedCall
 
 _T = TypeVar("_T")
 

@@ -59,7 +59,7 @@ def tiny(tiny_model: Path) -> "ExportReport":
     """The export of `tiny_model`, beside it, in variants for several machines; tests copy it before they change it."""
     from crossrank.export.options import ExportOptions
     from crossrank.export.pipeline import export_ranker
-    from crossrank.inference.manifest import Budget
+    from crossrank.inference.ranker.manifest import Budget
 
     variants = ["auto", "fp16", "quint8_avx2", "qint8_avx512_vnni"]
     # Random weights leave scores so near each other that an honest budget would refuse int8.

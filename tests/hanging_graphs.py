@@ -10,8 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from crossrank.inference.hub import DEFAULT_RANKER
-from crossrank.inference.manifest import sha256_of
+from crossrank.inference.ranker.hub import DEFAULT_RANKER
+from crossrank.inference.ranker.manifest import sha256_of
 
 # A token above this makes `endless_loop` run for ever.
 HARMLESS = 1000

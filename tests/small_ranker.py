@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from crossrank.inference.manifest import sha256_of
+from crossrank.inference.ranker.manifest import sha256_of
 
 FILE = "onnx/model.onnx"
 GOLDEN = [("a b", "c d e"), ("b", ""), ("e e e", "a unknown")]

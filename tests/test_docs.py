@@ -14,11 +14,11 @@ from crossrank.cli.app import load
 from crossrank.cli.options import flag
 from crossrank.data.examples import read_examples
 from crossrank.errors import CrossrankError
+from crossrank.serve.engine.registry import ModelRegistry
 from crossrank.serve.http.routes import ROUTES
 from crossrank.serve.lifecycle import EXIT_HUNG
-from crossrank.serve.metrics import Metrics
-from crossrank.serve.registry import ModelRegistry
 from crossrank.serve.settings import ServerSettings
+from crossrank.serve.telemetry.metrics import Metrics
 from crossrank.train.recipe import Recipe
 from tests.conftest import HELDOUT
 

@@ -10,10 +10,10 @@ import typer
 
 from benchmarks.commands import run_command
 from crossrank.client import RankClient
-from crossrank.inference.batch_policy import BatchPolicy
-from crossrank.inference.scheduler import Scheduler
+from crossrank.inference.queue.batch_policy import BatchPolicy
+from crossrank.inference.queue.scheduler import Scheduler
 from crossrank.inference.scorer import Scorer
-from crossrank.inference.tokenizer import TokenizedPair
+from crossrank.inference.tokens.tokenizer import TokenizedPair
 from crossrank.serve.local import UNCACHED, local_server
 
 # Pairs of a question and a passage of Natural Questions, in tokens: log-normal.

@@ -14,7 +14,7 @@ from crossrank.bench.options import CapacityOptions, LoadOptions
 from crossrank.bench.results import RATE, CapacityResult, VariantCapacity, this_run
 from crossrank.bench.variants import choose_variants, ndcg_changes
 from crossrank.errors import CrossrankError
-from crossrank.inference.ranker import open_ranker
+from crossrank.inference.ranker.directory import open_ranker
 from crossrank.serve.local import UNCACHED, local_server
 
 _log = logging.getLogger("crossrank.bench")

@@ -19,8 +19,8 @@ from crossrank.evaluation.eval_set import EvalSet, read_eval_set
 from crossrank.evaluation.fidelity import MRR, NDCG, rank_quality
 from crossrank.evaluation.metrics import mean
 from crossrank.evaluation.significance import paired_bootstrap
-from crossrank.inference.manifest import Manifest, Variant
-from crossrank.inference.ranker import open_ranker
+from crossrank.inference.ranker.directory import open_ranker
+from crossrank.inference.ranker.manifest import Manifest, Variant
 from crossrank.inference.scorer import Scorer
 from crossrank.reranker import LongDocumentStrategy, RankOptions
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from crossrank.errors import UsageError
-from crossrank.inference.golden import runnable_variants
-from crossrank.inference.manifest import Manifest, Variant
+from crossrank.inference.ranker.golden import runnable_variants
+from crossrank.inference.ranker.manifest import Manifest, Variant
 
 
 def choose_variants(manifest: Manifest, names: Sequence[str] = ()) -> list[Variant]:

@@ -206,10 +206,10 @@ def _answers(port: int) -> bool:
 
 
 def _ranker(page: Page, name: str | None) -> Iterator[Row]:
-    from crossrank.inference.hub import locate_ranker
-    from crossrank.inference.ranker import open_ranker
+    from crossrank.inference.queue.throughput import measure_throughput
+    from crossrank.inference.ranker.directory import open_ranker
+    from crossrank.inference.ranker.hub import locate_ranker
     from crossrank.inference.scorer import Scorer
-    from crossrank.inference.throughput import measure_throughput
 
     opened = open_ranker(locate_ranker(name))
     started = time.perf_counter()

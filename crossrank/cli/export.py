@@ -12,7 +12,7 @@ from crossrank.cli.options import options_of, parse
 from crossrank.cli.output import needs, print_json, print_line, print_table, ranker_or_default
 from crossrank.cli.progress import progress_bars, steps_of
 from crossrank.export.options import ExportOptions
-from crossrank.inference.manifest import Agreement
+from crossrank.inference.ranker.manifest import Agreement
 from crossrank.progress import Progress
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Show what a ranker holds, and how each variant runs on this machine."""
-    from crossrank.inference.ranker import open_ranker
+    from crossrank.inference.ranker.directory import open_ranker
     from crossrank.inference.session import require_onnxruntime
     from crossrank.machine import instruction_set, usable_cores
 
@@ -50,8 +50,8 @@ def inspect(
 
 def _try_variants(directory: Path, files: list[str], *, measure: bool) -> dict[str, dict[str, Any]]:
     """Whether each variant gives its golden scores on this machine, and its speed."""
+    from crossrank.inference.queue.throughput import measure_throughput
     from crossrank.inference.scorer import Scorer
-    from crossrank.inference.throughput import measure_throughput
 
     here: dict[str, dict[str, Any]] = {}
     scorers: dict[str, Scorer] = {}

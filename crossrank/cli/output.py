@@ -60,7 +60,7 @@ def ranker_or_default(ranker: str | None) -> Path:
     Raises:
         UsageError: there is none of that id.
     """
-    from crossrank.inference.hub import DEFAULT_RANKER, DEFAULT_SENTENCE, locate_ranker
+    from crossrank.inference.ranker.hub import DEFAULT_RANKER, DEFAULT_SENTENCE, locate_ranker
 
     if ranker:
         return locate_ranker(ranker)

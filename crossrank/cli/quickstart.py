@@ -92,7 +92,7 @@ def _choose_dev(out: Path) -> None:
 def _train(out: Path, show: Show) -> None:
     import crossrank.train
     from crossrank.export.graph.onnx_to_torch import write_cross_encoder
-    from crossrank.inference.hub import DEFAULT_RANKER
+    from crossrank.inference.ranker.hub import DEFAULT_RANKER
     from crossrank.train.pipeline import train as run
     from crossrank.train.recipe_files import load_recipe
 

@@ -24,10 +24,10 @@ def serve(
     A flag beats CROSSRANK_… in the environment (CROSSRANK_PORT for --port), which beats the file.
     """
     from crossrank.inference.session import require_onnxruntime
+    from crossrank.serve.engine.memory import require_address_space
     from crossrank.serve.lifecycle import serve as run
-    from crossrank.serve.logs import configure_logs
-    from crossrank.serve.memory import require_address_space
     from crossrank.serve.server import Ports
+    from crossrank.serve.telemetry.logs import configure_logs
 
     settings = load_settings(given if ranker is None else {"ranker": ranker, **given}, config)
     require_address_space()

@@ -14,7 +14,7 @@ from crossrank.evaluation.baselines import rank_baselines, score_candidates
 from crossrank.evaluation.compare import SystemComparison, compare_systems
 from crossrank.evaluation.eval_result import METRICS_FILE, RECIPE_FILE
 from crossrank.evaluation.eval_set import read_eval_set
-from crossrank.inference.manifest import MANIFEST_PATH
+from crossrank.inference.ranker.manifest import MANIFEST_PATH
 from crossrank.inference.scorer import Scorer
 from crossrank.models.bi_encoder import BiEncoder
 from crossrank.models.cross_encoder import open_cross_encoder, predict

@@ -11,7 +11,7 @@ from crossrank.evaluation.baselines import run_of
 from crossrank.evaluation.eval_set import EvalSet
 from crossrank.evaluation.metrics import evaluate, kendall_tau, mean, top_k_overlap
 from crossrank.evaluation.significance import paired_bootstrap
-from crossrank.inference.manifest import Agreement
+from crossrank.inference.ranker.manifest import Agreement
 
 NDCG, MRR = "nDCG@10", "MRR@10"
 

@@ -13,7 +13,7 @@ from crossrank.export.graph.encoder import read_encoder
 from crossrank.export.graph.prune import write_pruned
 from crossrank.export.quantize.ladder import per_token_rungs
 from crossrank.export.quantize.presets import INT8_PRESETS, quantize
-from crossrank.inference.manifest import Graph, Precision, Provider
+from crossrank.inference.ranker.manifest import Graph, Precision, Provider
 from crossrank.machine import instruction_set
 
 NAMES = ("fp32", "pruned", "fp16", "qint8_per_token", *INT8_PRESETS)

@@ -7,7 +7,7 @@ from crossrank.evaluation.baselines import rank_by_bm25
 from crossrank.evaluation.eval_set import EvalSet
 from crossrank.evaluation.fidelity import NDCG
 from crossrank.evaluation.metrics import evaluate, mean
-from crossrank.inference.manifest import Agreement, Budget
+from crossrank.inference.ranker.manifest import Agreement, Budget
 from crossrank.intervals import Interval
 
 # Where BM25 alone ranks so well, any graph that matches words keeps the ranking.

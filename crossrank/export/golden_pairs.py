@@ -3,8 +3,8 @@
 import numpy as np
 
 from crossrank.data.standard_library import standard_library_functions
-from crossrank.inference.manifest import Agreement, GoldenPair
-from crossrank.inference.tokenizer import PairTokenizer
+from crossrank.inference.ranker.manifest import Agreement, GoldenPair
+from crossrank.inference.tokens.tokenizer import PairTokenizer
 from crossrank.machine import instruction_set
 
 _QUERY = "how do I read the rows of a file"

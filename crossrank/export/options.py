@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from crossrank.inference.manifest import Budget
+from crossrank.inference.ranker.manifest import Budget
 
 
 class ExportOptions(BaseModel):

@@ -21,7 +21,7 @@ from crossrank.export.graph.convert import convert
 from crossrank.export.options import ExportOptions
 from crossrank.export.source import describe, write_files
 from crossrank.export.verifier import Trial, Verifier
-from crossrank.inference.manifest import (
+from crossrank.inference.ranker.manifest import (
     MANIFEST_PATH,
     Activation,
     Manifest,
@@ -31,7 +31,7 @@ from crossrank.inference.manifest import (
     sha256_of,
 )
 from crossrank.inference.session import installed_wheels, require_onnxruntime
-from crossrank.inference.tokenizer import PairTokenizer
+from crossrank.inference.tokens.tokenizer import PairTokenizer
 from crossrank.machine import instruction_set
 from crossrank.models.cross_encoder import activation_of, open_cross_encoder
 from crossrank.models.location import locate_model

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from crossrank.inference.manifest import WeightsSource, sha256_of
+from crossrank.inference.ranker.manifest import WeightsSource, sha256_of
 
 
 def write_files(model: Any, directory: Path) -> str:

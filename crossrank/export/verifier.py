@@ -12,9 +12,9 @@ from crossrank.evaluation.fidelity import agreement, noise_to_signal
 from crossrank.export.candidates import EXACT, Candidate, describe, file_name
 from crossrank.export.gate import reasons
 from crossrank.export.golden_pairs import golden_tolerance
-from crossrank.inference.manifest import Budget, GoldenScore, Graph, Measured, RankerFacts, Variant
+from crossrank.inference.queue.throughput import measure_throughput
+from crossrank.inference.ranker.manifest import Budget, GoldenScore, Graph, Measured, RankerFacts, Variant
 from crossrank.inference.scorer import Scorer
-from crossrank.inference.throughput import measure_throughput
 
 Logits = NDArray[np.float32]
 

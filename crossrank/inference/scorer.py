@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 
 from crossrank.calibration.curves import Calibration
 from crossrank.errors import CrossrankError, InvalidRanker, UsageError, first_line
-from crossrank.inference.batch_policy import BatchPolicy
-from crossrank.inference.calls import Call
-from crossrank.inference.golden import golden_mismatch, needs_precise_products, runnable_variants
-from crossrank.inference.graph_scan import scan_graph
-from crossrank.inference.hub import locate_ranker
 from crossrank.inference.local import LocalReranker
-from crossrank.inference.manifest import Graph, RankerFacts
-from crossrank.inference.ranker import open_ranker
-from crossrank.inference.scheduler import Scheduler
+from crossrank.inference.queue.batch_policy import BatchPolicy
+from crossrank.inference.queue.calls import Call
+from crossrank.inference.queue.scheduler import Scheduler
+from crossrank.inference.ranker.directory import open_ranker
+from crossrank.inference.ranker.golden import golden_mismatch, needs_precise_products, runnable_variants
+from crossrank.inference.ranker.graph_scan import scan_graph
+from crossrank.inference.ranker.hub import locate_ranker
+from crossrank.inference.ranker.manifest import Graph, RankerFacts
 from crossrank.inference.scores import ACTIVATIONS, KIND_OF, Activate, Scores, scores_of
 from crossrank.inference.session import OnnxSession
-from crossrank.inference.tokenizer import PairTokenizer
+from crossrank.inference.tokens.tokenizer import PairTokenizer
 from crossrank.machine import usable_cores
 from crossrank.reranker import RankOptions, ScoreKind
 
@@ -127,8 +127,8 @@ class Scorer(LocalReranker):
             document_cache: tokens of documents that are kept; 0 keeps none.
 
         Raises:
-            InvalidRanker: as `crossrank.inference.ranker.open_ranker` raises it; or the variant, or all of them, differ
-                from what their exporter saw.
+            InvalidRanker: as `crossrank.inference.ranker.directory.open_ranker` raises it; or the variant, or all
+                of them, differ from what their exporter saw.
             UsageError: there is no such ranker or variant, or none for this device.
         """
         opened = open_ranker(locate_ranker(ranker))

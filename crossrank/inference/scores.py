@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossrank.errors import CrossrankError
-from crossrank.inference.calls import Call
-from crossrank.inference.manifest import Activation
-from crossrank.inference.tokenizer import TokenizedPair
+from crossrank.inference.queue.calls import Call
+from crossrank.inference.ranker.manifest import Activation
+from crossrank.inference.tokens.tokenizer import TokenizedPair
 from crossrank.reranker import ScoreKind
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossrank.errors import InvalidRanker, UsageError, first_line
-from crossrank.inference.calls import Run
-from crossrank.inference.tokenizer import TokenizedPair
+from crossrank.inference.queue.calls import Run
+from crossrank.inference.tokens.tokenizer import TokenizedPair
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # By default CUDA multiplies fp32 with ten bits of mantissa, which golden scores would not forgive.

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from crossrank.errors import UsageError, first_line
-from crossrank.inference.manifest import Activation
+from crossrank.inference.ranker.manifest import Activation
 from crossrank.models.location import architecture_of, locate_model, read_config
 from crossrank.models.tokenizer import fit_tokenizer
 from crossrank.models.weights import require_weights

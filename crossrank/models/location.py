@@ -7,8 +7,8 @@ from typing import Any
 from transformers import AutoConfig
 
 from crossrank.errors import UsageError, first_line
-from crossrank.inference.hub import download
-from crossrank.inference.manifest import sha256_of
+from crossrank.inference.ranker.hub import download
+from crossrank.inference.ranker.manifest import sha256_of
 from crossrank.models.packaged import PACKAGED_BASE, packaged_base
 from crossrank.paths import from_home
 

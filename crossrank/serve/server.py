@@ -15,19 +15,19 @@ from crossrank.errors import UsageError
 from crossrank.feedback.store import FeedbackStore
 from crossrank.serve.access.gate import Access, KeyInterceptor
 from crossrank.serve.access.limits import CallerLimits
-from crossrank.serve.connections import UNIX, claim_socket, connection_options, open_connections
-from crossrank.serve.feedback_service import FeedbackServicer
-from crossrank.serve.health import HEALTH, Health, Reflection
+from crossrank.serve.engine.ranking import Ranking
+from crossrank.serve.engine.registry import ModelRegistry
 from crossrank.serve.http.listener import HttpListener
-from crossrank.serve.logs import log_loop_error
-from crossrank.serve.metrics import Metrics
-from crossrank.serve.rank_service import RankServicer
-from crossrank.serve.ranking import Ranking
-from crossrank.serve.registry import ModelRegistry
-from crossrank.serve.rpc import RpcRunner
+from crossrank.serve.rpc.connections import UNIX, claim_socket, connection_options, open_connections
+from crossrank.serve.rpc.feedback_service import FeedbackServicer
+from crossrank.serve.rpc.health import HEALTH, Health, Reflection
+from crossrank.serve.rpc.rank_service import RankServicer
+from crossrank.serve.rpc.runner import RpcRunner
+from crossrank.serve.rpc.tei_service import TeiServicer
 from crossrank.serve.settings import ServerSettings, address_of
-from crossrank.serve.tei_service import TeiServicer
-from crossrank.serve.tracing import open_traces
+from crossrank.serve.telemetry.logs import log_loop_error
+from crossrank.serve.telemetry.metrics import Metrics
+from crossrank.serve.telemetry.tracing import open_traces
 from crossrank.v1 import ranker_pb2
 
 _RANK, _FEEDBACK = (

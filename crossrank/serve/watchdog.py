@@ -8,10 +8,10 @@ from concurrent.futures import Future
 
 import structlog
 
-from crossrank.inference.calls import Run
-from crossrank.inference.scheduler import Scheduler
-from crossrank.serve.engine import Engine
-from crossrank.serve.registry import ModelRegistry
+from crossrank.inference.queue.calls import Run
+from crossrank.inference.queue.scheduler import Scheduler
+from crossrank.serve.engine.engine import Engine
+from crossrank.serve.engine.registry import ModelRegistry
 
 _TICK = 1.0
 # A run may take this many times its prediction, which knows nothing of what else the machine does.

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from crossrank.inference.manifest import Activation
+from crossrank.inference.ranker.manifest import Activation
 from crossrank.train.recipe_data import Data, Table
 
 LossName = Literal[

@@ -13,7 +13,7 @@ from crossrank.data.qrels import LEARNT
 from crossrank.data.trec import ranking_from_scores, read_run
 from crossrank.errors import UsageError
 from crossrank.evaluation.baselines import Predict
-from crossrank.inference.hub import token_of_environment
+from crossrank.inference.ranker.hub import token_of_environment
 from crossrank.models.bi_encoder import BiEncoder
 from crossrank.models.cross_encoder import open_cross_encoder, predict
 from crossrank.train.negatives import mine_negatives

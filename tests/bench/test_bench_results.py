@@ -16,8 +16,8 @@ from crossrank.bench.results import RESULTS, CapacityResult, LoadTestResult, Qua
 from crossrank.bench.tables import tables_of
 from crossrank.bench.variants import ndcg_changes
 from crossrank.export.pipeline import ExportReport
-from crossrank.inference.hub import DEFAULT_RANKER
-from crossrank.inference.manifest import read_manifest
+from crossrank.inference.ranker.hub import DEFAULT_RANKER
+from crossrank.inference.ranker.manifest import read_manifest
 from tests.bench.made_results import load_result, outcomes_of, quality_result
 from tests.commands import crossrank
 from tests.conftest import HELDOUT

@@ -18,7 +18,7 @@ from crossrank.bench.load.slo import LatencySlo, MaxRateSearch, find_max_rate, p
 from crossrank.bench.load.workload import RerankRequest, workload_requests
 from crossrank.bench.options import LoadOptions
 from crossrank.errors import UsageError
-from crossrank.inference.hub import DEFAULT_RANKER
+from crossrank.inference.ranker.hub import DEFAULT_RANKER
 from tests.conftest import HELDOUT
 
 

@@ -19,7 +19,7 @@ from crossrank.bench.load.workload import RerankRequest, passage_requests
 from crossrank.bench.results import read_result
 from crossrank.errors import CrossrankError, UsageError
 from crossrank.export.pipeline import ExportReport
-from crossrank.inference.hub import DEFAULT_RANKER
+from crossrank.inference.ranker.hub import DEFAULT_RANKER
 from tests.benchmarks.made_speeds import engines_result
 from tests.reranking_server import Behaviour, reranking_server
 

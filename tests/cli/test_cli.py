@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from crossrank.cli.app import main
-from crossrank.inference.hub import DEFAULT_RANKER
+from crossrank.inference.ranker.hub import DEFAULT_RANKER
 
 
 def crossrank(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -9,8 +9,8 @@ from crossrank.client import RankClient
 from crossrank.data.eval_set import read_judged_set
 from crossrank.errors import UsageError
 from crossrank.export.graph.onnx_to_torch import write_cross_encoder
-from crossrank.inference.hub import DEFAULT_RANKER, DEFAULT_SENTENCE
-from crossrank.inference.manifest import read_manifest
+from crossrank.inference.ranker.hub import DEFAULT_RANKER, DEFAULT_SENTENCE
+from crossrank.inference.ranker.manifest import read_manifest
 from crossrank.inference.scorer import Scorer
 from crossrank.models.cross_encoder import open_cross_encoder, predict
 from crossrank.serve.local import local_server

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from crossrank.cli.app import main
-from crossrank.inference.hub import DEFAULT_RANKER
+from crossrank.inference.ranker.hub import DEFAULT_RANKER
 
 ANSWERS = {
     "how many legs has a spider": "A spider has eight legs.",

@@ -3,7 +3,7 @@ import shutil
 from pathlib import Path
 
 from crossrank.export.pipeline import ExportReport
-from crossrank.inference.manifest import read_manifest
+from crossrank.inference.ranker.manifest import read_manifest
 from tests.commands import crossrank
 
 

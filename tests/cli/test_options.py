@@ -16,7 +16,7 @@ from crossrank.errors import UsageError
 from crossrank.evaluation.options import EvaluationOptions
 from crossrank.export.options import ExportOptions
 from crossrank.feedback.options import LabelOptions
-from crossrank.inference.manifest import Budget
+from crossrank.inference.ranker.manifest import Budget
 from crossrank.serve.load_settings import load_settings
 from crossrank.serve.settings import ServerSettings
 from crossrank.train.options import TrainOptions

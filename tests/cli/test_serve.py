@@ -5,7 +5,7 @@ import pytest
 
 from crossrank.client import RankClient
 from crossrank.export.pipeline import ExportReport
-from crossrank.inference.hub import DEFAULT_RANKER
+from crossrank.inference.ranker.hub import DEFAULT_RANKER
 from crossrank.serve.local import local_server
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 

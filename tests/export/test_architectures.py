@@ -9,8 +9,8 @@ import pytest
 from crossrank import machine
 from crossrank.export.options import ExportOptions
 from crossrank.export.pipeline import ExportReport, export_ranker
-from crossrank.inference.golden import needs_precise_products
-from crossrank.inference.manifest import Budget, read_manifest
+from crossrank.inference.ranker.golden import needs_precise_products
+from crossrank.inference.ranker.manifest import Budget, read_manifest
 from crossrank.inference.scorer import Scorer
 from crossrank.reranker import RankOptions
 from tests.tiny_models import tiny_cross_encoder

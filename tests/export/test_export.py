@@ -8,8 +8,8 @@ import pytest
 from crossrank.client import RankClient
 from crossrank.data.eval_set import read_judged_set
 from crossrank.export.pipeline import ExportReport
-from crossrank.inference.hub import DEFAULT_RANKER
-from crossrank.inference.manifest import read_manifest, sha256_of
+from crossrank.inference.ranker.hub import DEFAULT_RANKER
+from crossrank.inference.ranker.manifest import read_manifest, sha256_of
 from crossrank.inference.scorer import _CUDA_POLICY, Scorer
 from tests.conftest import HELDOUT
 

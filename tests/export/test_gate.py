@@ -8,7 +8,7 @@ from crossrank.export.eval_sets import read_eval_sets
 from crossrank.export.gate import bm25_quality, reasons, refuse_easy
 from crossrank.export.options import ExportOptions
 from crossrank.export.pipeline import export_ranker
-from crossrank.inference.manifest import Agreement, Budget
+from crossrank.inference.ranker.manifest import Agreement, Budget
 from crossrank.intervals import Interval
 from tests.conftest import HELDOUT
 

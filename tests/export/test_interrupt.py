@@ -10,8 +10,8 @@ import pytest
 
 from crossrank.export.options import ExportOptions
 from crossrank.export.pipeline import export_ranker
-from crossrank.inference.manifest import read_manifest
-from crossrank.inference.ranker import open_ranker
+from crossrank.inference.ranker.directory import open_ranker
+from crossrank.inference.ranker.manifest import read_manifest
 from tests.tiny_models import tiny_cross_encoder
 
 

@@ -8,7 +8,7 @@ import pytest
 from crossrank.export.options import ExportOptions
 from crossrank.export.pipeline import export_ranker
 from crossrank.inference import scorer
-from crossrank.inference.manifest import read_manifest
+from crossrank.inference.ranker.manifest import read_manifest
 from crossrank.inference.scorer import Scorer
 from crossrank.reranker import RankOptions
 from tests.tiny_models import tiny_cross_encoder

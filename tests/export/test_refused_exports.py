@@ -12,7 +12,7 @@ from crossrank.export import pipeline
 from crossrank.export.graph import convert as conversion
 from crossrank.export.options import ExportOptions
 from crossrank.export.pipeline import ExportRefused, ExportReport, export_ranker
-from crossrank.inference.manifest import Budget
+from crossrank.inference.ranker.manifest import Budget
 from crossrank.models.packaged import PACKAGED_BASE
 from tests.conftest import HELDOUT
 from tests.tiny_models import tiny_cross_encoder

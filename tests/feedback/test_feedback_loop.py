@@ -13,7 +13,7 @@ from crossrank.data.examples import read_examples
 from crossrank.data.trec import Ranking
 from crossrank.evaluation.metrics import evaluate, mean
 from crossrank.export.graph.onnx_to_torch import write_cross_encoder
-from crossrank.inference.hub import DEFAULT_RANKER
+from crossrank.inference.ranker.hub import DEFAULT_RANKER
 from crossrank.serve.local import local_server
 from tests.conftest import HELDOUT
 

@@ -1,9 +1,9 @@
 import math
 from collections.abc import Sequence
 
-from crossrank.inference.batch_policy import BatchPolicy
-from crossrank.inference.batching import CallQueue
-from crossrank.inference.queued_call import QueuedCall
+from crossrank.inference.queue.batch_policy import BatchPolicy
+from crossrank.inference.queue.batching import CallQueue
+from crossrank.inference.queue.queued_call import QueuedCall
 from tests.inference.plain_batching import PlainCall, plain_next_batch
 
 Batch = list[tuple[int, list[int]]]

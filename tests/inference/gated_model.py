@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from crossrank.inference.calls import Run
-from crossrank.inference.tokenizer import TokenizedPair
+from crossrank.inference.queue.calls import Run
+from crossrank.inference.tokens.tokenizer import TokenizedPair
 
 
 class Model:

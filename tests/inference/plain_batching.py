@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crossrank.inference.batch_policy import BatchPolicy
+from crossrank.inference.queue.batch_policy import BatchPolicy
 
 URGENT, ON_TIME, LATE = range(3)
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from crossrank.inference.batch_policy import BatchPolicy
-from crossrank.inference.scheduler import Scheduler
+from crossrank.inference.queue.batch_policy import BatchPolicy
+from crossrank.inference.queue.scheduler import Scheduler
 from crossrank.inference.scorer import Scorer
 from crossrank.inference.session import OnnxSession
 from crossrank.reranker import RankOptions

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossrank.inference.batch_policy import BatchPolicy
-from crossrank.inference.queued_call import SLACK
+from crossrank.inference.queue.batch_policy import BatchPolicy
+from crossrank.inference.queue.queued_call import SLACK
 from tests.inference.checked_queue import Queue, queue_of
 from tests.inference.plain_batching import plain_order
 

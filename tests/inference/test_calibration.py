@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from crossrank.calibration.curves import CALIBRATION_FILE, Isotonic, Platt, read_calibration, write_calibration
 from crossrank.client import RankClient
 from crossrank.errors import InvalidRanker
-from crossrank.inference.ranker import open_ranker
+from crossrank.inference.ranker.directory import open_ranker
 from crossrank.inference.scorer import Scorer
 from crossrank.serve.local import local_server
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc

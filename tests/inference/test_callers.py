@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossrank.inference.batch_policy import BatchPolicy
-from crossrank.inference.batching import CallQueue
-from crossrank.inference.callers import CallerQueue
-from crossrank.inference.queued_call import QueuedCall
+from crossrank.inference.queue.batch_policy import BatchPolicy
+from crossrank.inference.queue.batching import CallQueue
+from crossrank.inference.queue.callers import CallerQueue
+from crossrank.inference.queue.queued_call import QueuedCall
 
 LENGTHS = st.lists(st.sampled_from([1, 2, 9, 10, 100]), min_size=1, max_size=12).map(sorted)
 CALLS = st.lists(LENGTHS, min_size=1, max_size=40)

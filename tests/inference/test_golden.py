@@ -14,10 +14,10 @@ from onnx import numpy_helper
 from crossrank import machine
 from crossrank.errors import InvalidRanker, UsageError
 from crossrank.export.pipeline import ExportReport
-from crossrank.inference import golden
 from crossrank.inference import scorer as scorer_module
-from crossrank.inference.golden import needs_precise_products, runnable_variants
-from crossrank.inference.manifest import read_manifest, sha256_of
+from crossrank.inference.ranker import golden
+from crossrank.inference.ranker.golden import needs_precise_products, runnable_variants
+from crossrank.inference.ranker.manifest import read_manifest, sha256_of
 from crossrank.inference.scorer import Scorer
 from crossrank.inference.session import OnnxSession
 from tests.small_ranker import operators_of

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from crossrank.errors import InvalidRanker
-from crossrank.inference.manifest import read_manifest
+from crossrank.inference.ranker.manifest import read_manifest
 from crossrank.inference.scorer import Scorer
 from tests.commands import crossrank
 from tests.hanging_graphs import hanging_ranker

@@ -12,7 +12,7 @@ import pytest
 
 from crossrank.calibration.curves import Platt, write_calibration
 from crossrank.export.pipeline import ExportReport
-from crossrank.inference.ranker import open_ranker
+from crossrank.inference.ranker.directory import open_ranker
 from tests.conftest import HELDOUT, calibration_with
 from tests.hub import Hub, running_hub
 

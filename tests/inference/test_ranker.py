@@ -10,7 +10,7 @@ import pytest
 
 from crossrank.errors import InvalidRanker
 from crossrank.export.pipeline import ExportReport
-from crossrank.inference.ranker import open_ranker
+from crossrank.inference.ranker.directory import open_ranker
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Unavailable
-from crossrank.inference.batch_policy import BatchPolicy
-from crossrank.inference.scheduler import Scheduler
+from crossrank.inference.queue.batch_policy import BatchPolicy
+from crossrank.inference.queue.scheduler import Scheduler
 from crossrank.inference.session import OnnxSession
 from tests.hanging_graphs import HARMLESS, endless_loop
 from tests.inference.gated_model import Model, pairs

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded
-from crossrank.inference.batch_policy import BatchPolicy
-from crossrank.inference.scheduler import Scheduler
-from crossrank.inference.tokenizer import TokenizedPair
+from crossrank.inference.queue.batch_policy import BatchPolicy
+from crossrank.inference.queue.scheduler import Scheduler
+from crossrank.inference.tokens.tokenizer import TokenizedPair
 from tests.inference.gated_model import Model, pairs
 
 

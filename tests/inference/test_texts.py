@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crossrank.inference import texts as reading
-from crossrank.inference.hub import DEFAULT_RANKER
-from crossrank.inference.texts import DocumentCache, Tokens
-from crossrank.inference.tokenizer import PairTokenizer
+from crossrank.inference.ranker.hub import DEFAULT_RANKER
+from crossrank.inference.tokens import texts as reading
+from crossrank.inference.tokens.texts import DocumentCache, Tokens
+from crossrank.inference.tokens.tokenizer import PairTokenizer
 
 
 class Counting:
@@ -70,7 +70,7 @@ def test_each_text_of_a_call_is_read_once(counted: tuple[PairTokenizer, list[int
 @pytest.mark.parametrize("strategy", ["truncate", "chunk"])
 def test_a_step_is_bounded_in_what_it_reads_and_makes(strategy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "BATCH_CHARACTERS", 4000)
-    monkeypatch.setattr("crossrank.inference.tokenizer.BATCH_CHARACTERS", 4000)
+    monkeypatch.setattr("crossrank.inference.tokens.tokenizer.BATCH_CHARACTERS", 4000)
     tokenizer = PairTokenizer(DEFAULT_RANKER, 96)
     counting = Counting(tokenizer._reader._tokenizer)
     monkeypatch.setattr(tokenizer._reader, "_tokenizer", counting)

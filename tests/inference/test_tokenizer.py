@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from tokenizers import Encoding, Tokenizer
 
 from crossrank.errors import InvalidRanker, InvalidRequest
-from crossrank.inference import texts as reading
-from crossrank.inference.hub import DEFAULT_RANKER
-from crossrank.inference.tokenizer import PairTokenizer, TokenizedPair
+from crossrank.inference.ranker.hub import DEFAULT_RANKER
+from crossrank.inference.tokens import texts as reading
+from crossrank.inference.tokens.tokenizer import PairTokenizer, TokenizedPair
 from tests.inference.tokenizer_kinds import KINDS, TINY, WHOLE, tokenizer_directory
 
 ALL_KINDS = ("default", *TINY, *KINDS)
@@ -219,8 +219,8 @@ def test_no_tokenizer(tmp_path: Path) -> None:
 
 _CHILD = """
 import resource, sys
-from crossrank.inference.hub import DEFAULT_RANKER
-from crossrank.inference.tokenizer import PairTokenizer
+from crossrank.inference.ranker.hub import DEFAULT_RANKER
+from crossrank.inference.tokens.tokenizer import PairTokenizer
 tokenizer = PairTokenizer(DEFAULT_RANKER, 512)
 tokenizer.encode([("a", "b")])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

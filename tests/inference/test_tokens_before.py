@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossrank.inference.batch_policy import BatchPolicy
-from crossrank.inference.batching import CallQueue
-from crossrank.inference.queued_call import SLACK, QueuedCall
+from crossrank.inference.queue.batch_policy import BatchPolicy
+from crossrank.inference.queue.batching import CallQueue
+from crossrank.inference.queue.queued_call import SLACK, QueuedCall
 
 RATE = 1e-3
 LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=8).map(sorted)

@@ -14,7 +14,7 @@ from tokenizers import (
     trainers,
 )
 
-from crossrank.inference.hub import DEFAULT_RANKER
+from crossrank.inference.ranker.hub import DEFAULT_RANKER
 from tests.tiny_models import tiny_cross_encoder
 
 TINY = ("bert", "roberta", "xlm-roberta", "deberta-v2", "modernbert")

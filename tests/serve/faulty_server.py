@@ -9,8 +9,8 @@ from typing import Any, Never
 
 from crossrank.cli.app import main
 from crossrank.inference.scores import Scores
-from crossrank.serve.engine import Engine
-from crossrank.serve.requests import ScoringRequest
+from crossrank.serve.engine.engine import Engine
+from crossrank.serve.engine.requests import ScoringRequest
 
 
 class Panic(BaseException):

@@ -12,7 +12,7 @@ import pytest
 
 from crossrank.client import RankClient
 from crossrank.errors import CrossrankError, UsageError
-from crossrank.inference.hub import DEFAULT_RANKER, locate_ranker
+from crossrank.inference.ranker.hub import DEFAULT_RANKER, locate_ranker
 from crossrank.serve.load_settings import load_settings
 from crossrank.serve.local import local_server
 

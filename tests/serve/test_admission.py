@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from crossrank.errors import Overloaded
-from crossrank.serve.admission import Admission
-from crossrank.serve.requests import ScoringRequest
+from crossrank.serve.engine.admission import Admission
+from crossrank.serve.engine.requests import ScoringRequest
 
 MAX_LENGTH = 512
 

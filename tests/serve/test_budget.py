@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from crossrank.errors import Overloaded
-from crossrank.serve.budget import Budget, pushback
+from crossrank.serve.engine.budget import Budget, pushback
 
 
 @pytest.mark.parametrize("spent", ["requests", "bytes"])

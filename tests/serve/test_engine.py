@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from crossrank.errors import DeadlineExceeded, InvalidRequest
-from crossrank.inference.hub import DEFAULT_RANKER
+from crossrank.inference.ranker.hub import DEFAULT_RANKER
 from crossrank.inference.scorer import Scorer
 from crossrank.serve.access.gate import CALLER
-from crossrank.serve.engine import Engine
-from crossrank.serve.requests import ScoringRequest
+from crossrank.serve.engine.engine import Engine
+from crossrank.serve.engine.requests import ScoringRequest
 
 PAIRS = [("a query", f"text {number}") for number in range(5)]
 

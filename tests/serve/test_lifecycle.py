@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from crossrank.errors import CrossrankError
-from crossrank.inference.hub import DEFAULT_RANKER
+from crossrank.inference.ranker.hub import DEFAULT_RANKER
 from crossrank.serve.local import local_server
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from crossrank.client import RankClient
-from crossrank.inference.texts import BATCH_CHARACTERS
+from crossrank.inference.tokens.texts import BATCH_CHARACTERS
 
 
 def test_documents_keep_their_scores_across_steps(server: str) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossrank.errors import InvalidRequest
-from crossrank.serve.messages import parse_message
+from crossrank.serve.rpc.messages import parse_message
 from crossrank.v1 import ranker_pb2
 
 _TEXTS = st.text(max_size=200)

@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from crossrank.inference.manifest import read_manifest
+from crossrank.inference.ranker.manifest import read_manifest
 from crossrank.inference.scorer import Scorer
 from crossrank.serve.local import LocalServer, local_server
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc

@@ -209,7 +209,7 @@ def test_what_is_asked_for_and_is_not_to_be_had_is_told(
 _MODULES = """
 import sys
 {before}
-from crossrank.serve.logs import configure_logs
+from crossrank.serve.telemetry.logs import configure_logs
 from crossrank.serve.server import RankServer
 from crossrank.serve.settings import ServerSettings
 import asyncio

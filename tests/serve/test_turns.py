@@ -1,6 +1,6 @@
 import asyncio
 
-from crossrank.serve.turns import Turns
+from crossrank.serve.engine.turns import Turns
 
 
 def test_who_was_served_least_goes_first_and_a_cancelled_wait_blocks_nobody() -> None:

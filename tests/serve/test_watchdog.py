@@ -84,7 +84,7 @@ def test_a_second_signal_ends_at_once(ranker: Path) -> None:
 _BROKEN = """
 import sys, threading, time
 from crossrank.cli.app import main
-from crossrank.inference.scheduler import Scheduler
+from crossrank.inference.queue.scheduler import Scheduler
 from crossrank.serve.lifecycle import Watchdog
 
 class Broken(Watchdog):

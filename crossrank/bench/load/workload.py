@@ -15,7 +15,7 @@ from crossrank.data.eval_set import is_judged_set, read_judged_set
 from crossrank.data.readers import format_of, read_records
 from crossrank.data.standard_library import standard_library_functions
 from crossrank.errors import UsageError
-from crossrank.inference.hub import DEFAULT_RANKER
+from crossrank.inference.ranker.hub import DEFAULT_RANKER
 
 # Passages as search systems keep them, about 84 tokens on average with their query. Log-normal, in pieces between
 # blanks, which of code's indentation are many.

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from crossrank.atomic import replace_directory
 from crossrank.errors import UsageError
 from crossrank.export.graph.encoder import MATRICES, Array
-from crossrank.inference.ranker import open_ranker
+from crossrank.inference.ranker.directory import open_ranker
 from crossrank.models.cross_encoder import open_cross_encoder
 
 # Graphs of `crossrank.export.graph.prune`, the exact one first.

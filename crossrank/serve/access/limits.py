@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from crossrank.errors import Overloaded
 from crossrank.serve.access.keys import Keys
-from crossrank.serve.budget import pushback
+from crossrank.serve.engine.budget import pushback
 
 # Seconds of its rate that a caller may take at once.
 _BURST = 10.0

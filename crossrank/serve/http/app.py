@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from crossrank.errors import CrossrankError
 from crossrank.serve.access.gate import Access
-from crossrank.serve.feedback_service import FeedbackServicer
+from crossrank.serve.engine.ranking import Ranking
 from crossrank.serve.http.endpoint import AnyDialect, Endpoint
 from crossrank.serve.http.errors import HttpError, error_response
 from crossrank.serve.http.feedback import feedback_routes
@@ -22,8 +22,8 @@ from crossrank.serve.http.info import info_routes
 from crossrank.serve.http.page import page_routes
 from crossrank.serve.http.paths import CanonicalPaths
 from crossrank.serve.http.routes import ROUTES
-from crossrank.serve.ranking import Ranking
-from crossrank.serve.rpc import RpcRunner
+from crossrank.serve.rpc.feedback_service import FeedbackServicer
+from crossrank.serve.rpc.runner import RpcRunner
 
 # Seconds for each piece of an answer to be taken.
 _SEND = 30.0

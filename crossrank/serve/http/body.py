@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from crossrank.errors import Cancelled, DeadlineExceeded, InvalidRequest
 from crossrank.serve.http.errors import HttpError
-from crossrank.serve.receiving import Receiver
+from crossrank.serve.rpc.receiving import Receiver
 
 # Marks for each document: an object with about twenty fields, or as many as its text has not.
 _MARKS_A_DOCUMENT = 20

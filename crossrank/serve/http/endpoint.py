@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from crossrank.errors import Cancelled, CrossrankError, InvalidRequest, Overloaded, UnknownModel
+from crossrank.serve.engine.ranking import Ranking
 from crossrank.serve.http.body import parse_json, read_body
 from crossrank.serve.http.dialects.dialect import Answer, Body, Dialect
 from crossrank.serve.http.dialects.tei import Tei
 from crossrank.serve.http.errors import HttpError, error_response
-from crossrank.serve.ranking import Ranking
-from crossrank.serve.rpc import RpcCall, RpcRunner
+from crossrank.serve.rpc.runner import RpcCall, RpcRunner
 from crossrank.v1 import ranker_pb2
 
 AnyDialect = Dialect[Any, Any, Any]

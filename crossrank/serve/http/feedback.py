@@ -9,11 +9,11 @@ from starlette.responses import JSONResponse
 
 from crossrank.errors import CrossrankError, InvalidRequest
 from crossrank.feedback.schema import FeedbackKind
-from crossrank.serve.feedback_service import FeedbackServicer
 from crossrank.serve.http.body import parse_json, read_body
 from crossrank.serve.http.endpoint import first_error
 from crossrank.serve.http.errors import error_response
-from crossrank.serve.rpc import RpcRunner
+from crossrank.serve.rpc.feedback_service import FeedbackServicer
+from crossrank.serve.rpc.runner import RpcRunner
 from crossrank.v1 import ranker_pb2
 
 _THUMBS = {"up": ranker_pb2.THUMB_UP, "down": ranker_pb2.THUMB_DOWN}

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from crossrank.errors import CrossrankError, UnknownModel
+from crossrank.serve.engine.ranking import Ranking
 from crossrank.serve.http.errors import error_response
-from crossrank.serve.ranking import Ranking
 from crossrank.v1 import ranker_pb2
 
 _TAGS: list[str | Enum] = ["information"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from crossrank.inference.scorer import Scorer
-from crossrank.inference.tokenizer import TokenizedPair
+from crossrank.inference.tokens.tokenizer import TokenizedPair
 
 _PAIRS = 48
 # Passages as search systems keep them: 88 tokens on average, widely spread. Log-normal.

@@ -16,14 +16,14 @@ from grpc.aio import AbortError, ServicerContext
 from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Overloaded
 from crossrank.serve.access.gate import CALLER
 from crossrank.serve.access.limits import CallerLimits
-from crossrank.serve.budget import Budget
-from crossrank.serve.memory import MemoryReturn
-from crossrank.serve.messages import parse_message
-from crossrank.serve.metrics import Metrics, Refusal
-from crossrank.serve.receiving import Receiver
-from crossrank.serve.requests import ensure_request_id
+from crossrank.serve.engine.budget import Budget
+from crossrank.serve.engine.memory import MemoryReturn
+from crossrank.serve.engine.requests import ensure_request_id
+from crossrank.serve.rpc.messages import parse_message
+from crossrank.serve.rpc.receiving import Receiver
 from crossrank.serve.settings import ServerSettings
-from crossrank.serve.tracing import Headers, Traces
+from crossrank.serve.telemetry.metrics import Metrics, Refusal
+from crossrank.serve.telemetry.tracing import Headers, Traces
 
 PUSHBACK = "grpc-retry-pushback-ms"
 # Seconds that a call may travel: by so much is the caller's deadline earlier than the server's.

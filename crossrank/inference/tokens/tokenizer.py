@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from crossrank.errors import InvalidRanker, InvalidRequest
-from crossrank.inference.texts import BATCH_CHARACTERS, DocumentCache, TextReader, Tokens
+from crossrank.inference.tokens.texts import BATCH_CHARACTERS, DocumentCache, TextReader, Tokens
 from crossrank.reranker import LongDocumentStrategy
 
 # More chunks than this are not made of one document: the rest of it is not read, and it counts as truncated.

@@ -4,8 +4,8 @@ import asyncio
 
 from crossrank.errors import DeadlineExceeded
 from crossrank.feedback.store import FeedbackStore
-from crossrank.serve.requests import parse_feedback
-from crossrank.serve.rpc import Handlers, RpcCall, RpcRunner
+from crossrank.serve.engine.requests import parse_feedback
+from crossrank.serve.rpc.runner import Handlers, RpcCall, RpcRunner
 from crossrank.serve.settings import ServerSettings
 from crossrank.v1 import ranker_pb2
 

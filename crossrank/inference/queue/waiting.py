@@ -7,10 +7,10 @@ from typing import Self
 from cachetools import LRUCache
 
 from crossrank.errors import CrossrankError, DeadlineExceeded
-from crossrank.inference.batch_policy import BatchPolicy
-from crossrank.inference.callers import CallerQueue
-from crossrank.inference.calls import Call, PendingPairs, SharedPair
-from crossrank.inference.tokenizer import TokenizedPair
+from crossrank.inference.queue.batch_policy import BatchPolicy
+from crossrank.inference.queue.callers import CallerQueue
+from crossrank.inference.queue.calls import Call, PendingPairs, SharedPair
+from crossrank.inference.tokens.tokenizer import TokenizedPair
 
 
 @dataclass(slots=True)

@@ -8,15 +8,15 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from crossrank.errors import DeadlineExceeded
-from crossrank.inference.calls import Call
+from crossrank.inference.queue.calls import Call
+from crossrank.inference.queue.waiting import Counts
 from crossrank.inference.scorer import Scorer
 from crossrank.inference.scores import Scores, scores_of
-from crossrank.inference.tokenizer import TokenizedPair
-from crossrank.inference.waiting import Counts
+from crossrank.inference.tokens.tokenizer import TokenizedPair
 from crossrank.serve.access.gate import CALLER
-from crossrank.serve.admission import Admission, Cost, too_large
-from crossrank.serve.requests import ScoringRequest
-from crossrank.serve.turns import Turns
+from crossrank.serve.engine.admission import Admission, Cost, too_large
+from crossrank.serve.engine.requests import ScoringRequest
+from crossrank.serve.engine.turns import Turns
 
 
 class Engine:

@@ -16,9 +16,9 @@ from crossrank import __version__
 from crossrank.feedback.schema import FeedbackKind
 from crossrank.feedback.store import FeedbackStore
 from crossrank.inference.scores import Scores
-from crossrank.serve.budget import Budget
-from crossrank.serve.logs import dropped_lines
-from crossrank.serve.registry import ModelRegistry
+from crossrank.serve.engine.budget import Budget
+from crossrank.serve.engine.registry import ModelRegistry
+from crossrank.serve.telemetry.logs import dropped_lines
 
 # Why a request was refused before its texts were read: it did not arrive in time, too much was in flight, its bytes are
 # no message of ours, or it would have waited too long.

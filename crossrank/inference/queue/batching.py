@@ -14,8 +14,8 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from crossrank.inference.batch_policy import BatchPolicy
-from crossrank.inference.queued_call import QueuedCall
+from crossrank.inference.queue.batch_policy import BatchPolicy
+from crossrank.inference.queue.queued_call import QueuedCall
 
 _SORT_ABOVE = 8  # To sort all calls is faster than to look for more of them, one after the other.
 _Keys = NDArray[np.float64]

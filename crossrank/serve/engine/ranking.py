@@ -6,13 +6,13 @@ from crossrank.feedback.store import FeedbackStore
 from crossrank.inference.scores import Scores
 from crossrank.serve.access.gate import CALLER
 from crossrank.serve.access.limits import CallerLimits
-from crossrank.serve.engine import Engine
-from crossrank.serve.metrics import Metrics
-from crossrank.serve.registry import ModelRegistry
-from crossrank.serve.requests import ScoringRequest, parse_rank, parse_score
-from crossrank.serve.responses import rank_response, score_response
+from crossrank.serve.engine.engine import Engine
+from crossrank.serve.engine.registry import ModelRegistry
+from crossrank.serve.engine.requests import ScoringRequest, parse_rank, parse_score
+from crossrank.serve.rpc.responses import rank_response, score_response
 from crossrank.serve.settings import ServerSettings
-from crossrank.serve.tracing import TRACE
+from crossrank.serve.telemetry.metrics import Metrics
+from crossrank.serve.telemetry.tracing import TRACE
 from crossrank.v1 import ranker_pb2
 
 

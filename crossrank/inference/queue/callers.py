@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from crossrank.inference.batch_policy import BatchPolicy
-from crossrank.inference.batching import CallQueue
-from crossrank.inference.queued_call import QueuedCall
+from crossrank.inference.queue.batch_policy import BatchPolicy
+from crossrank.inference.queue.batching import CallQueue
+from crossrank.inference.queue.queued_call import QueuedCall
 
 _Call = TypeVar("_Call", bound=QueuedCall)
 

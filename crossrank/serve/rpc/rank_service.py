@@ -8,9 +8,9 @@ from grpc.aio import ServicerContext
 
 from crossrank.errors import CrossrankError, InvalidRequest, Overloaded
 from crossrank.serve.access.gate import CALLER
-from crossrank.serve.ranking import Ranking
-from crossrank.serve.responses import stream_error
-from crossrank.serve.rpc import Handlers, RpcCall, RpcRunner
+from crossrank.serve.engine.ranking import Ranking
+from crossrank.serve.rpc.responses import stream_error
+from crossrank.serve.rpc.runner import Handlers, RpcCall, RpcRunner
 from crossrank.v1 import ranker_pb2
 
 # Queries of one stream that are answered at once; the next are read when one of these is done.

@@ -11,12 +11,12 @@ from typing import Protocol
 import numpy as np
 
 from crossrank.errors import Overloaded
-from crossrank.inference.queued_call import SLACK
-from crossrank.inference.texts import CHARACTERS_PER_TOKEN
-from crossrank.inference.tokenizer import MAX_CHUNKS
+from crossrank.inference.queue.queued_call import SLACK
+from crossrank.inference.tokens.texts import CHARACTERS_PER_TOKEN
+from crossrank.inference.tokens.tokenizer import MAX_CHUNKS
 from crossrank.serve.access.gate import CALLER
-from crossrank.serve.budget import pushback
-from crossrank.serve.requests import ScoringRequest
+from crossrank.serve.engine.budget import pushback
+from crossrank.serve.engine.requests import ScoringRequest
 
 # Before anything has been measured: English text on a slow machine.
 _TOKENS_PER_BYTE = 0.3

@@ -8,8 +8,8 @@ from pathlib import Path
 from crossrank.atomic import recover
 from crossrank.calibration.curves import CALIBRATION_FILE, Calibration, read_calibration
 from crossrank.errors import InvalidRanker, UsageError
-from crossrank.inference.manifest import MANIFEST_PATH, Manifest, Variant, read_manifest, sha256_of
-from crossrank.inference.tokenizer_file import check_tokenizer
+from crossrank.inference.ranker.manifest import MANIFEST_PATH, Manifest, Variant, read_manifest, sha256_of
+from crossrank.inference.tokens.tokenizer_file import check_tokenizer
 
 # What may lie in a ranker's directory, by the end of its name in lower case: nothing that any tool unpickles or runs.
 _SUFFIXES = frozenset(

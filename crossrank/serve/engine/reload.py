@@ -6,12 +6,12 @@ from pathlib import Path
 import structlog
 
 from crossrank.errors import CrossrankError, InvalidRanker, first_line
-from crossrank.inference.hub import locate_ranker
-from crossrank.inference.manifest import read_manifest
-from crossrank.inference.ranker import open_ranker
-from crossrank.serve.engine import Engine
-from crossrank.serve.memory import MemoryReturn
-from crossrank.serve.registry import ModelRegistry, named_rankers
+from crossrank.inference.ranker.directory import open_ranker
+from crossrank.inference.ranker.hub import locate_ranker
+from crossrank.inference.ranker.manifest import read_manifest
+from crossrank.serve.engine.engine import Engine
+from crossrank.serve.engine.memory import MemoryReturn
+from crossrank.serve.engine.registry import ModelRegistry, named_rankers
 from crossrank.serve.settings import RankerSettings, ServerSettings
 
 _log = structlog.get_logger()

@@ -8,11 +8,11 @@ from pathlib import Path
 import structlog
 
 from crossrank.errors import Unavailable, UnknownModel, UsageError
-from crossrank.inference.hub import DEFAULT_RANKER, DEFAULT_SENTENCE
+from crossrank.inference.ranker.hub import DEFAULT_RANKER, DEFAULT_SENTENCE
 from crossrank.inference.scorer import Scorer
 from crossrank.machine import usable_cores
 from crossrank.reranker import ScoreKind
-from crossrank.serve.engine import Engine
+from crossrank.serve.engine.engine import Engine
 from crossrank.serve.settings import RankerSettings, ServerSettings
 from crossrank.v1 import ranker_pb2
 

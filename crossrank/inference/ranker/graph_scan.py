@@ -11,8 +11,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from crossrank.errors import InvalidRanker
-from crossrank.inference.manifest import Graph
-from crossrank.inference.wire import Wire, place
+from crossrank.inference.ranker.manifest import Graph
+from crossrank.inference.ranker.wire import Wire, place
 
 # Fields of a file that are looked at: a hundred times those of the largest encoders.
 _MOST_FIELDS = 2_000_000

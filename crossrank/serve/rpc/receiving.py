@@ -12,7 +12,7 @@ from typing import Any
 from grpc.aio import ServicerContext
 
 from crossrank.errors import Cancelled, DeadlineExceeded, InvalidRequest, Overloaded
-from crossrank.serve.budget import pushback
+from crossrank.serve.engine.budget import pushback
 
 # Requests that are read at once. Most have arrived with their call and take no time.
 _AT_ONCE = 8

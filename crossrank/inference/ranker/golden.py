@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from crossrank.inference.manifest import Graph, Manifest, Variant
+from crossrank.inference.ranker.manifest import Graph, Manifest, Variant
 from crossrank.machine import instruction_set, int8_saturates
 
 # What each instruction set can run besides its own; a graph for another one is left alone unless asked for by name.

@@ -8,8 +8,8 @@ import grpc
 from grpc.aio import ServicerContext
 
 from crossrank.errors import CrossrankError, InvalidRequest, Overloaded
-from crossrank.serve.ranking import Ranking
-from crossrank.serve.rpc import Handlers, RpcCall, RpcRunner
+from crossrank.serve.engine.ranking import Ranking
+from crossrank.serve.rpc.runner import Handlers, RpcCall, RpcRunner
 from crossrank.tei.v1 import tei_pb2
 from crossrank.v1 import ranker_pb2
 

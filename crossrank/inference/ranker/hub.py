@@ -12,7 +12,7 @@ from crossrank.errors import UsageError, first_line
 from crossrank.paths import from_home
 
 # What answers where no ranker is named.
-DEFAULT_RANKER = Path(__file__).parent.parent / "default_ranker"
+DEFAULT_RANKER = Path(__file__).parent.parent.parent / "default_ranker"
 DEFAULT_SENTENCE = "no ranker is named: taking the default one, which comes with crossrank"
 
 # Seconds until the hub must have answered, as huggingface_hub's own for a file.

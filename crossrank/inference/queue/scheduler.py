@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Unavailable, UsageError
-from crossrank.inference.batch_policy import BatchPolicy
-from crossrank.inference.calls import Call, Run, SharedPair
-from crossrank.inference.queued_call import SLACK
-from crossrank.inference.tokenizer import TokenizedPair
-from crossrank.inference.waiting import Counts, WaitingCalls
+from crossrank.inference.queue.batch_policy import BatchPolicy
+from crossrank.inference.queue.calls import Call, Run, SharedPair
+from crossrank.inference.queue.queued_call import SLACK
+from crossrank.inference.queue.waiting import Counts, WaitingCalls
+from crossrank.inference.tokens.tokenizer import TokenizedPair
 
 # Before anything has run: a slow machine.
 _SECONDS_PER_TOKEN = 2e-4

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from crossrank.inference.queued_call import SLACK, QueuedCall
-from crossrank.inference.tokenizer import TokenizedPair
+from crossrank.inference.queue.queued_call import SLACK, QueuedCall
+from crossrank.inference.tokens.tokenizer import TokenizedPair
 
 
 class Call:

@@ -1,0 +1,1 @@
+"""Calls that wait for runs: whose turn it is, batches, and the workers."""

@@ -1,0 +1,1 @@
+"""From a request to scores: parsing, admission, the engine of each ranker, and their registry and reload."""

@@ -1,0 +1,1 @@
+"""gRPC: services, and how a call is received, observed and answered."""
