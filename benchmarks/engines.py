@@ -32,7 +32,7 @@ from crossrank.bench.load.workload import (
 from crossrank.bench.options import PASSAGES, LoadOptions
 from crossrank.bench.results import this_run
 from crossrank.bench.variants import choose_variants, ndcg_changes
-from crossrank.cli.bench import AsJson, Out, deliver
+from crossrank.cli.commands.bench import AsJson, Out, deliver
 from crossrank.client import RankClient
 from crossrank.errors import CrossrankError, UsageError
 from crossrank.inference.ranker.directory import Ranker, open_ranker

@@ -18,7 +18,7 @@ from benchmarks.commands import run_command
 from benchmarks.interleave import interleave
 from benchmarks.results import TrainingResult, section_of, speeds_of
 from crossrank.bench.results import this_run
-from crossrank.cli.bench import AsJson, Out, deliver
+from crossrank.cli.commands.bench import AsJson, Out, deliver
 from crossrank.errors import UsageError
 from crossrank.train.collect import collect
 from crossrank.train.fit.base import open_base

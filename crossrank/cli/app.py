@@ -16,7 +16,7 @@ from crossrank.cli import last_resort
 from crossrank.cli.logs import configure_logging
 from crossrank.paths import from_home
 
-# By name: where its function or its group of commands is below crossrank.cli, and how its help begins.
+# By name: where its function or its group of commands is below crossrank.cli.commands, and how its help begins.
 COMMANDS = {
     "mine-code": ("train:mine_code", "Turn Python source trees into evaluation sets."),
     "train": ("train:train", "Fine-tune a cross-encoder as a recipe says."),
@@ -43,7 +43,7 @@ _STYLE: dict[str, Any] = {
 def load(name: str) -> Any:
     """Imports a command of the table, or a group of commands: click's `Command` or `Group`, as typer has them."""
     module, attribute = COMMANDS[name][0].split(":")
-    loaded = getattr(import_module(f"crossrank.cli.{module}"), attribute)
+    loaded = getattr(import_module(f"crossrank.cli.commands.{module}"), attribute)
     if isinstance(loaded, typer.Typer):
         loaded.rich_markup_mode = None
         for command in loaded.registered_commands:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from crossrank.cli.doctor import BROKEN, Page
+from crossrank.cli.commands.doctor import BROKEN, Page
 from crossrank.serve.settings import ServerSettings
 from tests.commands import crossrank
 

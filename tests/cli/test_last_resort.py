@@ -27,7 +27,7 @@ CODES = {
 # Functions at the borders of rooms, where a command calls them, by command.
 PLACES = {
     ("rank", "one", "{file}"): (
-        "crossrank.cli.rank.ranker_or_default",
+        "crossrank.cli.commands.rank.ranker_or_default",
         "crossrank.data.documents.read_documents",
         "crossrank.inference.scorer.Scorer.open",
         "crossrank.inference.scorer.locate_ranker",
@@ -39,13 +39,13 @@ PLACES = {
         "crossrank.inference.ranker.directory.sha256_of",
     ),
     ("inspect", "--no-speed"): (
-        "crossrank.cli.inspect.print_table",
-        "crossrank.cli.inspect.ranker_or_default",
-        "crossrank.cli.inspect.agreement_cells",
+        "crossrank.cli.commands.inspect.print_table",
+        "crossrank.cli.commands.inspect.ranker_or_default",
+        "crossrank.cli.commands.inspect.agreement_cells",
         "crossrank.machine.instruction_set",
         "crossrank.machine.usable_cores",
     ),
-    ("serve", "--config", "{file}"): ("crossrank.cli.serve.load_settings",),
+    ("serve", "--config", "{file}"): ("crossrank.cli.commands.serve.load_settings",),
     ("train", "{file}"): ("crossrank.train.recipe_files.load_recipe",),
     ("mine-code", "{folder}", "--out", "{folder}/out"): ("crossrank.data.mining.code.mine_code",),
     ("export-onnx", "{folder}", "--out", "{folder}/out"): ("crossrank.export.pipeline.export_ranker",),
@@ -151,7 +151,7 @@ def test_a_signal_ends_a_command(number: int, code: int) -> None:
         "import sys, time; from unittest import mock; from crossrank.cli import app\n"
         "sys.argv = ['crossrank', 'inspect', '--no-speed']\n"
         "def wait(*_): print('waits', flush=True); time.sleep(600)\n"
-        "with mock.patch('crossrank.cli.inspect.ranker_or_default', wait): app.main()"
+        "with mock.patch('crossrank.cli.commands.inspect.ranker_or_default', wait): app.main()"
     )
     command = [sys.executable, "-c", probe]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

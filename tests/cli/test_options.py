@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from crossrank.bench.options import CapacityOptions, LoadOptions, QualityOptions
 from crossrank.cli.app import load
+from crossrank.cli.commands.rank import RankCommandOptions
 from crossrank.cli.options import flag, options_of, parse
-from crossrank.cli.rank import RankCommandOptions
 from crossrank.errors import UsageError
 from crossrank.evaluation.options import EvaluationOptions
 from crossrank.export.options import ExportOptions

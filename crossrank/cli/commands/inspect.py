@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crossrank.cli.export import AGREEMENT_COLUMNS, agreement_cells
+from crossrank.cli.commands.export import AGREEMENT_COLUMNS, agreement_cells
 from crossrank.cli.output import print_json, print_line, print_table, ranker_or_default
 from crossrank.cli.progress import progress_bars
 from crossrank.errors import InvalidRanker, UsageError

@@ -14,10 +14,10 @@ from typing import Annotated, Any
 
 import typer
 
-from crossrank.cli.export import show_report
+from crossrank.cli.commands.export import show_report
+from crossrank.cli.commands.train import show_mining, show_training, show_verdicts
 from crossrank.cli.output import needs, print_json, print_table
 from crossrank.cli.progress import progress_bars, steps_of
-from crossrank.cli.train import show_mining, show_training, show_verdicts
 from crossrank.progress import Progress
 
 QUESTIONS = (
