@@ -90,7 +90,7 @@ class Endpoint:
             if body.must_fit() and (cut := response.usage.truncated_documents):
                 raise InvalidRequest(f"{dialect.field}: {cut} are too long; shorten them, or let them be truncated")
         except InvalidRequest as error:
-            raise _in_words_of(dialect, error) from None
+            raise _in_words_of(dialect, body, error) from None
         content = dialect.answer(Answer(body, response, int(time.time())))
         try:
             return JSONResponse(content, headers={MODEL_HEADER: f"{response.model}@{response.version}"})
@@ -167,11 +167,13 @@ def first_error(error: ValidationError) -> str:
     return f"{place or 'body'}: {'is missing' if first['type'] == 'missing' else first['msg']}"
 
 
-def _in_words_of(dialect: AnyDialect, error: InvalidRequest) -> CrossrankError:
-    """The error with the documents called as the client calls them; with TEI's statuses for its clients."""
+def _in_words_of(dialect: AnyDialect, body: Body, error: InvalidRequest) -> CrossrankError:
+    """The error with the fields called as the client calls them; with TEI's statuses for its clients."""
     text = str(error)
     if text.startswith("documents"):
         text = dialect.field + text.removeprefix("documents")
+    elif text.startswith("max_length:"):
+        text = body.length_field() + text.removeprefix("max_length")
     if not isinstance(dialect, Tei) or isinstance(error, HttpError):
         return InvalidRequest(text)
     return HttpError(400, text, "Empty") if "must not be empty" in text else HttpError(422, text)

@@ -1,6 +1,9 @@
 """Every dialect on a real server: what tells it apart, what its answers and errors hold."""
 
+import inspect
 import json
+import re
+import sys
 from typing import Any
 
 import grpc
@@ -8,6 +11,8 @@ import httpx
 import numpy as np
 import pytest
 
+from crossrank.serve.http import dialects
+from crossrank.serve.http.routes import ROUTES
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 from tests.serve.http.conftest import DOCUMENTS, QUERY, Served
 
@@ -154,6 +159,10 @@ def test_truncation_is_told_or_refused(http: httpx.Client) -> None:
     assert http.post("/rerank", json={**texts, "truncation_direction": "Left"}).status_code == 422
     assert http.post("/rerank", json={**TEI, "truncation_direction": "Left"}).status_code == 200
     assert http.post("/rerank", json={**long, "truncation": False}).status_code == 400
+    assert http.post("/v1/rerank", json={**long, "truncation_side": "left"}).status_code == 400
+    assert http.post("/v1/rerank", json={**BODY, "truncation_side": "left"}).status_code == 200
+    pairs = {"text_1": QUERY, "text_2": long["documents"]}
+    assert http.post("/score", json={**pairs, "truncation_side": "left"}).status_code == 400
     passages = {"query": {"text": QUERY}, "passages": [{"text": "word " * 2000}], "truncate": "NONE"}
     assert http.post("/v1/ranking", json=passages).status_code == 400
 
@@ -175,6 +184,15 @@ def test_truncation_is_told_or_refused(http: httpx.Client) -> None:
         ("/v1/reranking", {"query": "q", "input": ["a", 1]}, 400, "input[1]"),
         ("/v1/ranking", {"query": {"text": "q"}, "passages": []}, 400, "passages"),
         ("/rerank", {"query": "q", "documents": ["a"], "crossrank": {"score": 1}}, 400, "crossrank.score"),
+        ("/rerank", {"query": "q", "texts": ["a"], "crossrank": {"max_length": 9999}}, 422, "crossrank.max_length"),
+        (
+            "/rerank",
+            {"query": "q", "documents": ["a"], "truncate_prompt_tokens": 9999},
+            400,
+            "truncate_prompt_tokens",
+        ),
+        ("/score", {"text_1": "q", "text_2": "a", "truncate_prompt_tokens": 1}, 400, "truncate_prompt_tokens"),
+        ("/rerank", {"query": "q", "documents": ["a"], "truncation_side": "middle"}, 400, "truncation_side"),
     ],
 )
 def test_an_error_names_the_field_as_the_client_calls_it(
@@ -183,6 +201,14 @@ def test_an_error_names_the_field_as_the_client_calls_it(
     answer = http.post(path, json=body)
     assert answer.status_code == status
     assert answer.json()["message"].startswith(f"{field}:"), answer.text
+
+
+def test_no_field_is_described_and_then_ignored() -> None:
+    for dialect in {dialect for _, several in ROUTES.values() for dialect in several}:
+        modules = {part.__module__ for part in (type(dialect), *dialect.body.mro())}
+        source = "".join(inspect.getsource(sys.modules[name]) for name in modules if name.startswith(dialects.__name__))
+        for field in dialect.body.model_fields:
+            assert re.search(rf'\b(body|self)\.{field}\b|"{field}"', source), (dialect.body, field)
 
 
 def test_one_error_body_holds_the_sentence_under_every_name(http: httpx.Client) -> None:

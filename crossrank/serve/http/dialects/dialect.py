@@ -52,6 +52,32 @@ class Body(BaseModel):
         """Whether texts that are too long are refused instead of cut."""
         return False
 
+    def length_field(self) -> str:
+        """The name under which the client gives the longest pair."""
+        return "crossrank.max_length"
+
+
+class CutBody(Body):
+    """A body with vLLM's fields on how pairs are cut."""
+
+    truncate_prompt_tokens: int | None = Field(
+        None, description="Longest pair in tokens. Default, and 0 or less: the ranker's."
+    )
+    truncation_side: Literal["left", "right"] | None = Field(
+        None, description="The side that is cut off. Texts that are too long are refused where it is the left one."
+    )
+
+    def must_fit(self) -> bool:
+        return self.truncation_side == "left"
+
+    def length_field(self) -> str:
+        own = self.crossrank and self.crossrank.max_length
+        return super().length_field() if own else "truncate_prompt_tokens"
+
+    def longest(self) -> int | None:
+        """The longest pair in tokens that these fields ask for."""
+        return max(self.truncate_prompt_tokens or 0, 0) or None
+
 
 B = TypeVar("B", bound=Body)
 Q = TypeVar("Q", bound=Request, covariant=True)

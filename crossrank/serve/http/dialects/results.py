@@ -7,8 +7,8 @@ from pydantic import Field, JsonValue
 from crossrank.errors import InvalidRequest
 from crossrank.serve.http.dialects.dialect import (
     Answer,
-    Body,
     Count,
+    CutBody,
     Document,
     RankFields,
     ids_of,
@@ -21,7 +21,7 @@ from crossrank.v1 import ranker_pb2
 _SEARCH_UNIT = 100
 
 
-class ResultsBody(Body):
+class ResultsBody(CutBody):
     """A query and documents."""
 
     query: str = Field(description="The query.")
@@ -32,8 +32,6 @@ class ResultsBody(Body):
     rank_fields: RankFields | None = None
     raw_scores: bool | None = Field(None, description="Logits instead of probabilities.")
     use_activation: bool | None = Field(None, description="False: logits instead of probabilities.")
-    max_tokens_per_doc: int | None = Field(None, description="Longest document in tokens.")
-    truncate_prompt_tokens: int | None = Field(None, description="Longest pair in tokens.")
 
 
 class Results:
@@ -55,7 +53,6 @@ class Results:
 
     def request(self, body: ResultsBody) -> ranker_pb2.RankRequest:
         documents = _documents(body)
-        length = body.truncate_prompt_tokens
         return rank_request(
             body,
             body.query,
@@ -63,7 +60,7 @@ class Results:
             ids=ids_of(documents),
             top_n=body.top_n,
             raw=body.raw_scores or body.use_activation is False,
-            max_length=length if length and length > 0 else None,
+            max_length=body.longest(),
         )
 
     def answer(self, answer: Answer[ResultsBody, ranker_pb2.RankResponse]) -> JsonValue:

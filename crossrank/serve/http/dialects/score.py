@@ -3,7 +3,7 @@
 from pydantic import Field, JsonValue
 
 from crossrank.errors import InvalidRequest
-from crossrank.serve.http.dialects.dialect import Answer, Body, common, rank_request
+from crossrank.serve.http.dialects.dialect import Answer, CutBody, common, rank_request
 from crossrank.v1 import ranker_pb2
 
 Texts = str | list[str]
@@ -12,7 +12,7 @@ Texts = str | list[str]
 _NAMES = (("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2"))
 
 
-class ScoreBody(Body):
+class ScoreBody(CutBody):
     """Two texts, one text and many, or two lists of one length."""
 
     text_1: Texts | None = Field(None, description="The query or the queries.")
@@ -23,7 +23,6 @@ class ScoreBody(Body):
     data_1: Texts | None = Field(None, description="As `text_1`.")
     data_2: Texts | None = Field(None, description="As `text_2`.")
     use_activation: bool | None = Field(None, description="False: logits instead of probabilities.")
-    truncate_prompt_tokens: int | None = Field(None, description="Longest pair in tokens.")
 
 
 class Score:
@@ -42,11 +41,9 @@ class Score:
         queries = [left] if isinstance(left, str) else left
         documents = [right] if isinstance(right, str) else right
         raw = body.use_activation is False
-        length = body.truncate_prompt_tokens
-        longest = length if length and length > 0 else None
         if len(queries) == 1:
             # In pairs each would hold the query once more.
-            return rank_request(body, queries[0], documents, raw=raw, max_length=longest)
+            return rank_request(body, queries[0], documents, raw=raw, max_length=body.longest())
         if len(queries) != len(documents):
             raise InvalidRequest(
                 f"{first}, {second}: {len(queries)} and {len(documents)} texts; "
@@ -55,7 +52,7 @@ class Score:
         request = ranker_pb2.ScoreRequest()
         for query, document in zip(queries, documents, strict=True):
             request.pairs.add(query=query, document=document)
-        common(request, body, raw=raw, max_length=longest)
+        common(request, body, raw=raw, max_length=body.longest())
         return request
 
     def answer(self, answer: Answer[ScoreBody, ranker_pb2.RankResponse | ranker_pb2.ScoreResponse]) -> JsonValue:
