@@ -85,7 +85,7 @@ class Results:
             "billed_units": {"search_units": units},
         }
         if cut := response.usage.truncated_documents:
-            meta["warnings"] = [f"{cut} of {len(documents)} documents were cut to the longest that the model reads"]
+            meta["warnings"] = [f"{cut} of {len(documents)} documents were cut to the longest pair that is read"]
         return {
             "id": response.request_id,
             "object": "rerank",
