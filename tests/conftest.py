@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from crossrank.serve.local import local_server
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 # The servers of tests take free ports for HTTP.
 os.environ["CROSSRANK_HTTP_PORT"] = "0"
 
-# Hypothesis would else fail what takes longer than 200 ms, on a machine that is busy.
-settings.register_profile("no-timing", deadline=None)
+# Hypothesis would else fail what takes longer than 200 ms, or examples that take long to make, on a busy machine.
+settings.register_profile("no-timing", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no-timing")
 
 HELDOUT = Path(__file__).parent.parent / "crossrank" / "train" / "recipes" / "code-search-heldout"
