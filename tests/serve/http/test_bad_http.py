@@ -173,8 +173,9 @@ def test_overload_is_429_and_says_when_to_come_back() -> None:
 def test_callers_that_go_away_free_their_work(own: Served) -> None:
     body = {"query": QUERY, "documents": [f"word{n} " * 400 for n in range(400)]}
     for _ in range(20):
-        with pytest.raises(httpx.TimeoutException):
-            httpx.post(f"{own.root}/rerank", json=body, timeout=0.05, trust_env=False)
+        # What is hopeless beside the others may be refused before that.
+        with suppress(httpx.TimeoutException):
+            assert httpx.post(f"{own.root}/rerank", json=body, timeout=0.05, trust_env=False).status_code == 429
     # Twenty of these take minutes; a short one waits for what runs already.
     began = time.monotonic()
     assert answers(own)
