@@ -55,8 +55,10 @@ class Isotonic(_Strict):
     def probabilities(self, logits: Floats) -> Floats:
         """Float64 in [0, 1], of the same shape."""
         at, probabilities = np.array(self.knots).T
+        right = np.searchsorted(at, logits, side="right")
+        low, high = probabilities[np.maximum(right - 1, 0)], probabilities[np.minimum(right, len(at) - 1)]
         # Knots that almost coincide have slopes that overflow.
-        between: Floats = np.clip(np.interp(logits, at, probabilities), probabilities[0], probabilities[-1])
+        between: Floats = np.clip(np.interp(logits, at, probabilities), low, high)
         return between
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -48,6 +48,7 @@ def isotonics(draw: st.DrawFn) -> Isotonic:
 
 
 @given(platts | isotonics(), st.lists(st.floats(width=32, allow_nan=False), max_size=50))
+@example(Isotonic(knots=((-1.0, 0.0), (-2e-313, 0.0), (2e-311, 0.5), (0.5, 0.5), (1.5, 0.9))), [0.0, 1.0])
 def test_a_curve_gives_probabilities_and_never_falls(curve: Platt | Isotonic, logits: list[float]) -> None:
     given_logits = np.array(sorted(logits), dtype=np.float32)
     probabilities = calibration_with(curve).apply(given_logits)
