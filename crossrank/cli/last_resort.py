@@ -113,7 +113,7 @@ def _sentence(error: BaseException) -> tuple[str, int, bool]:
 
 
 def _write_report(error: BaseException) -> Path | None:
-    """Writes the report into a new directory that only its owner may read; None where there is no place for one."""
+    """Writes the report to a new private directory; returns None if it cannot be written."""
     try:
         report = Path(tempfile.mkdtemp(prefix="crossrank-")) / "report.txt"
         report.write_text("\n".join((*_surroundings(), "", *_frames(error))) + "\n", encoding="utf-8")

@@ -111,7 +111,7 @@ def _of_directory(directory: Path) -> Iterator[Document]:
 
 
 def _is_binary(path: Path) -> bool:
-    """Whether a file is no text by its first bytes; UTF-16 and UTF-32 with a byte order mark are."""
+    """Whether the first bytes of a file show that it is binary; UTF-16 and UTF-32 with a byte order mark are text."""
     with path.open("rb") as file:
         head = file.read(1 << 13)
     return b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"))

@@ -17,7 +17,7 @@ from crossrank.errors import InvalidData
 MAX_LINE_BYTES = 1 << 26
 # What is read as a whole.
 MAX_TEXT_BYTES = 1 << 28
-# A compressed file may expand to so many times its size, or to so many bytes.
+# Limits on decompression: a multiple of the compressed size, and bytes that are always allowed.
 _MAX_EXPANSION = 200
 _ALWAYS_EXPANDED = 1 << 26
 

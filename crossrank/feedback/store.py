@@ -28,7 +28,7 @@ _MOST = 72 * 1024 * 1024
 
 # Largest size of a file.
 MAX_BYTES = 10 * 1024 * 1024 * 1024
-# What the file or its disk is at fault for.
+# SQLite errors caused by the file or its disk.
 _BROKEN = (
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_CORRUPT,

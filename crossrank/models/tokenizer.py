@@ -39,7 +39,7 @@ def fit_tokenizer(name: str, model: Any, max_length: int | None) -> None:
     tokenizer, network = model.tokenizer, model.transformers_model
     if not getattr(tokenizer, "is_fast", False):
         raise UsageError(
-            f"{name}: {type(tokenizer).__name__} has no fast form, so there is no tokenizer.json to rank with; "
+            f"{name}: {type(tokenizer).__name__} is not a fast tokenizer, so it has no tokenizer.json; "
             "choose a model with a fast tokenizer"
         )
     if tokenizer.pad_token_id is None:

@@ -92,7 +92,7 @@ def open_ranker(directory: Path) -> Ranker:
 
 
 def _leads_outside(path: Path, root: Path) -> bool:
-    # `resolve` raises where a link leads to itself, which is no file either.
+    # `resolve` raises if a link points to itself; that is not a file either.
     return not Path(os.path.realpath(path)).is_relative_to(_boundary(root))
 
 
