@@ -107,7 +107,7 @@ def with_more_tokens_than_embeddings(model: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (without_fast_form, "BertweetTokenizer has no fast form"),
+        (without_fast_form, "BertweetTokenizer is not a fast tokenizer"),
         (without_padding_token, "no padding token"),
         (with_more_tokens_than_embeddings, "the model has [0-9]+ embeddings"),
     ],
