@@ -1,13 +1,11 @@
 """Scorer: tokenises, batches, runs and activates; the server, the exporter and `rank --ranker` all rank with it."""
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +17,7 @@ from crossrank.inference.queue.batch_policy import BatchPolicy
 from crossrank.inference.queue.calls import Call
 from crossrank.inference.queue.scheduler import Scheduler
 from crossrank.inference.ranker.directory import open_ranker
-from crossrank.inference.ranker.golden import golden_mismatch, needs_precise_products, runnable_variants
+from crossrank.inference.ranker.golden import golden_mismatch, needs_precise_products, runnable_variants, within
 from crossrank.inference.ranker.graph_scan import scan_graph
 from crossrank.inference.ranker.hub import locate_ranker
 from crossrank.inference.ranker.manifest import Graph, RankerFacts
@@ -39,8 +37,6 @@ _CUDA_WORKERS = 2
 # Seconds for the golden pairs: the largest encoders take a fraction of it on a slow core.
 _GOLDEN_SECONDS = 120.0
 _DEFAULT_OPTIONS = RankOptions()
-
-_Result = TypeVar("_Result")
 
 
 class Scorer(LocalReranker):
@@ -178,7 +174,7 @@ class Scorer(LocalReranker):
         until = time.monotonic() + seconds
         call: Call | None = None
         try:
-            call = self.scheduler.submit(_within(seconds, lambda: self.tokenizer.encode(pairs)))
+            call = self.scheduler.submit(within(seconds, lambda: self.tokenizer.encode(pairs)))
             logits = call.logits.result(until - time.monotonic())
         except TimeoutError:
             if call is not None:
@@ -231,21 +227,3 @@ def _own_fault(file: str) -> Iterator[None]:
         raise
     except BaseException as error:
         raise InvalidRanker(f"{file}, or its tokenizer, cannot be used: {first_line(error)}") from None
-
-
-def _within(seconds: float, act: Callable[[], _Result]) -> _Result:
-    """What `act` returns, from a thread that is left alone where it takes longer.
-
-    Raises:
-        TimeoutError: it takes longer.
-    """
-    result: Future[_Result] = Future()
-
-    def run() -> None:
-        try:
-            result.set_result(act())
-        except BaseException as error:
-            result.set_exception(error)
-
-    threading.Thread(target=run, name="crossrank-golden", daemon=True).start()
-    return result.result(seconds)

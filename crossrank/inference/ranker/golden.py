@@ -1,10 +1,17 @@
 """Golden pairs: choose the variants that this machine runs, and compare their scores with the exporter's."""
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from crossrank.inference.ranker.manifest import Graph, Manifest, Variant
 from crossrank.machine import instruction_set, int8_saturates
+
+_Result = TypeVar("_Result")
 
 # What each instruction set can run besides its own; a graph for another one is left alone unless asked for by name.
 _RUNS: dict[str, frozenset[str]] = {
@@ -63,3 +70,28 @@ def golden_mismatch(
                     f"here and {expected:.5f} in the manifest, further apart than {tolerance:g}"
                 )
     return None
+
+
+def within(seconds: float, act: Callable[[], _Result]) -> _Result:
+    """Runs something in a thread of its own, and leaves the thread alone if it takes longer.
+
+    Args:
+        seconds: to wait for it.
+        act: what is run.
+
+    Returns:
+        What it returns.
+
+    Raises:
+        TimeoutError: it takes longer.
+    """
+    result: Future[_Result] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(act())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, name="crossrank-golden", daemon=True).start()
+    return result.result(seconds)
