@@ -15,8 +15,7 @@ from crossrank.errors import Cancelled, CrossrankError, InvalidRequest, Overload
 from crossrank.serve.engine.ranking import Ranking
 from crossrank.serve.http.body import parse_json, read_body
 from crossrank.serve.http.dialects.dialect import Answer, Body, Dialect
-from crossrank.serve.http.dialects.tei import Tei
-from crossrank.serve.http.errors import HttpError, error_response
+from crossrank.serve.http.errors import error_response
 from crossrank.serve.rpc.runner import RpcCall, RpcRunner
 from crossrank.v1 import ranker_pb2
 
@@ -168,12 +167,10 @@ def first_error(error: ValidationError) -> str:
 
 
 def _in_words_of(dialect: AnyDialect, body: Body, error: InvalidRequest) -> CrossrankError:
-    """The error with the fields called as the client calls them; with TEI's statuses for its clients."""
+    """The error with the fields called as the client calls them."""
     text = str(error)
     if text.startswith("documents"):
         text = dialect.field + text.removeprefix("documents")
     elif text.startswith("max_length:"):
         text = body.length_field() + text.removeprefix("max_length")
-    if not isinstance(dialect, Tei) or isinstance(error, HttpError):
-        return InvalidRequest(text)
-    return HttpError(400, text, "Empty") if "must not be empty" in text else HttpError(422, text)
+    return body.refusal(text)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from crossrank.errors import InvalidRequest
+from crossrank.errors import CrossrankError, InvalidRequest
 from crossrank.v1 import ranker_pb2
 
 # Python writes no integers of more than 4300 digits.
@@ -55,6 +55,10 @@ class Body(BaseModel):
     def length_field(self) -> str:
         """The name under which the client gives the longest pair."""
         return "crossrank.max_length"
+
+    def refusal(self, message: str) -> CrossrankError:
+        """The error for a field that is invalid, with the status that the dialect has for it."""
+        return InvalidRequest(message)
 
 
 class CutBody(Body):

@@ -4,7 +4,9 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from crossrank.errors import CrossrankError
 from crossrank.serve.http.dialects.dialect import Answer, Body, Count, rank_request
+from crossrank.serve.http.errors import HttpError
 from crossrank.v1 import ranker_pb2
 
 
@@ -23,6 +25,9 @@ class TeiBody(Body):
 
     def must_fit(self) -> bool:
         return self.truncate is False or self.truncation_direction in ("Left", "left")
+
+    def refusal(self, message: str) -> CrossrankError:
+        return HttpError(400, message, "Empty") if "must not be empty" in message else HttpError(422, message)
 
 
 class Tei:
