@@ -49,7 +49,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of random weights, with its head; tests copy it before they change it."""
-    from tests.tiny_models import tiny_cross_encoder
+    from tests.support.tiny_models import tiny_cross_encoder
 
     return tiny_cross_encoder("bert", tmp_path_factory.mktemp("tiny") / "model")
 
@@ -87,7 +87,7 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from crossrank.calibration.curves import Platt, write_calibration
     from crossrank.export.options import ExportOptions
     from crossrank.export.pipeline import export_ranker
-    from tests.tiny_models import tiny_cross_encoder
+    from tests.support.tiny_models import tiny_cross_encoder
 
     root = tmp_path_factory.mktemp("calibrated")
     tiny_cross_encoder("bert", root / "model")

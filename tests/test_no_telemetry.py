@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import HELDOUT
-from tests.tiny_models import tiny_cross_encoder
+from tests.support.tiny_models import tiny_cross_encoder
 
 # Python tells this hook of every name that is looked up and of every address that is connected to.
 _RECORDER = """

@@ -7,7 +7,7 @@ from pathlib import Path
 from crossrank.bench.plot import pictures_of
 from crossrank.bench.results import BenchResult, CapacityResult, LoadTestResult, QualityResult
 from crossrank.bench.tables import tables_of
-from crossrank.data.files import written_beside
+from crossrank.data.formats.files import written_beside
 from crossrank.reporting.page import Picture, write_page, write_pictures
 from crossrank.reporting.tables import Table
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from crossrank.data.columns import DOC_ID, TEXT, as_id, column_of, document_text
-from crossrank.data.forms import first_of, normalised
-from crossrank.data.readers import Record, format_of, json_lines, read_records
-from crossrank.data.text import lines_of, read_text
+from crossrank.data.formats.columns import DOC_ID, TEXT, as_id, column_of, document_text
+from crossrank.data.formats.forms import first_of, normalised
+from crossrank.data.formats.readers import Record, format_of, json_lines, read_records
+from crossrank.data.formats.text import lines_of, read_text
 from crossrank.errors import InvalidData, UsageError
 
 # All documents are held, tokenised and scored at once.

@@ -3,8 +3,8 @@
 A directory holds `queries.jsonl` ({"query_id", "text"}), `corpus.jsonl` ({"doc_id", "text", and maybe "title"}),
 `qrels.tsv` in TREC's four columns (query_id 0 doc_id grade) and maybe `candidates.jsonl` ({"query_id",
 "doc_ids"}). BEIR's directories (Thakur et al. 2021) are read too: `_id` for either id, and judgements in three columns,
-split by split. So are the formats of `crossrank.data.readers` and the names of `crossrank.data.columns` that other
-tools give the same. Integer ids are read as their decimal digits.
+split by split. So are the formats of `crossrank.data.formats.readers`, and the names of
+`crossrank.data.formats.columns` that other tools give the same. Integer ids are read as their decimal digits.
 """
 
 import json
@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crossrank.data.columns import DOC_ID, QUERY_ID, QUERY_TEXT, TEXT, as_id, column_of, document_text, text_of
-from crossrank.data.files import written_beside
+from crossrank.data.formats.columns import DOC_ID, QUERY_ID, QUERY_TEXT, TEXT, as_id, column_of, document_text, text_of
+from crossrank.data.formats.files import written_beside
+from crossrank.data.formats.readers import find_table, read_records
 from crossrank.data.qrels import MEASURED, Qrels, find_qrels, has_qrels, note_qrels, read_qrels
-from crossrank.data.readers import find_table, read_records
 from crossrank.errors import InvalidData, UsageError
 
 Candidates = dict[str, list[str]]

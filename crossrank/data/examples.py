@@ -1,9 +1,9 @@
 """Examples that a ranker learns from: a query, its documents and how well each of them answers.
 
-The forms that a record may have, and the names of their columns, are in `crossrank.data.forms`. A row has one of a
-label (0 to 1, or true and false), `stars` (1 to 5) and `thumbs` ("up" or "down"). A file may give stars in some rows
-and thumbs in others, but labels only throughout. A list's labels are from 0 to 1. Other columns are not read, which
-the log says.
+The forms that a record may have, and the names of their columns, are in `crossrank.data.formats.forms`. A row has one
+of a label (0 to 1, or true and false), `stars` (1 to 5) and `thumbs` ("up" or "down"). A file may give stars in some
+rows and thumbs in others, but labels only throughout. A list's labels are from 0 to 1. Other columns are not read,
+which the log says.
 """
 
 import logging
@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crossrank.data.columns import document_text, text_of
-from crossrank.data.files import OnBad, raise_it
-from crossrank.data.forms import QUERY, Form, columns_of, form_of, headless_form
-from crossrank.data.readers import Record, read_records
+from crossrank.data.formats.columns import document_text, text_of
+from crossrank.data.formats.files import OnBad, raise_it
+from crossrank.data.formats.forms import QUERY, Form, columns_of, form_of, headless_form
+from crossrank.data.formats.readers import Record, read_records
 from crossrank.errors import InvalidData, UsageError
 
 _LOG = logging.getLogger("crossrank.data")
@@ -47,7 +47,7 @@ def read_examples(path: Path, columns: Mapping[str, str] | None = None, on_bad: 
     """Yield the example of each record of a file, in file order; memory does not grow with the file.
 
     Args:
-        path: A file of `crossrank.data.readers`; a .tsv may lack its header.
+        path: A file of `crossrank.data.formats.readers`; a .tsv may lack its header.
         columns: Our name of a column -> the file's own name, where they differ.
         on_bad: Called with each invalid record; unless it raises, the record is left out.
 

@@ -1,7 +1,7 @@
 """Judgements: which file of a directory holds them, and what its lines say.
 
 A directory in BEIR layout has a file for each split, `qrels/train.tsv`, `qrels/dev.tsv` and `qrels/test.tsv`, or all of
-its judgements in one `qrels.tsv`. The files may be .txt too, or in a format of `crossrank.data.readers`.
+its judgements in one `qrels.tsv`. The files may be .txt too, or in a format of `crossrank.data.formats.readers`.
 """
 
 import logging
@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from crossrank.data.columns import DOC_ID, QUERY_ID, as_id, column_of
-from crossrank.data.forms import LABEL
-from crossrank.data.readers import format_of, name_of, read_records
-from crossrank.data.text import numbered_lines
+from crossrank.data.formats.columns import DOC_ID, QUERY_ID, as_id, column_of
+from crossrank.data.formats.forms import LABEL
+from crossrank.data.formats.readers import format_of, name_of, read_records
+from crossrank.data.formats.text import numbered_lines
 from crossrank.errors import InvalidData
 
 Qrels = dict[str, dict[str, int]]

@@ -3,8 +3,8 @@
 import math
 from pathlib import Path
 
-from crossrank.data.files import written_beside
-from crossrank.data.text import numbered_lines
+from crossrank.data.formats.files import written_beside
+from crossrank.data.formats.text import numbered_lines
 from crossrank.errors import InvalidData
 
 Ranking = dict[str, list[str]]

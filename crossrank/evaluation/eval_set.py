@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from crossrank.data.eval_set import Candidates, JudgedSet, is_judged_set, read_judged_set
 from crossrank.data.examples import Example, grouped, read_examples
-from crossrank.data.files import write_json
+from crossrank.data.formats.files import write_json
+from crossrank.data.formats.readers import name_of
 from crossrank.data.qrels import MEASURED
-from crossrank.data.readers import name_of
 from crossrank.errors import UsageError
 from crossrank.evaluation.first_stage import first_stage_candidates
 from crossrank.models.bi_encoder import BiEncoder

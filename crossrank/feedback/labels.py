@@ -22,8 +22,8 @@ from pathlib import Path
 
 from crossrank.data.eval_set import read_corpus, read_queries
 from crossrank.data.examples import rating_to_label
-from crossrank.data.files import written_beside
-from crossrank.data.readers import find_table
+from crossrank.data.formats.files import written_beside
+from crossrank.data.formats.readers import find_table
 from crossrank.errors import InvalidData
 from crossrank.feedback.options import LabelOptions
 from crossrank.feedback.reader import Shown, StoreReader, open_reader

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from crossrank.data.files import written_beside
+from crossrank.data.formats.files import written_beside
 from crossrank.evaluation.systems import label
 from crossrank.reporting.figures import Figure, save_figure
 

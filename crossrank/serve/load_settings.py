@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
-from crossrank.data.text import read_toml
+from crossrank.data.formats.text import read_toml
 from crossrank.errors import UsageError
 from crossrank.serve.settings import RankerSettings, ServerSettings
 

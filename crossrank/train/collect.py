@@ -18,7 +18,7 @@ import pyarrow
 from numpy.typing import NDArray
 
 from crossrank.data.examples import Example
-from crossrank.data.files import write_json
+from crossrank.data.formats.files import write_json
 from crossrank.errors import InvalidData, UsageError
 from crossrank.models.bi_encoder import BiEncoder
 from crossrank.progress import Progress

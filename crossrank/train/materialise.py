@@ -16,7 +16,7 @@ import pyarrow
 from datasets import Dataset, concatenate_datasets
 
 from crossrank.data.examples import Example
-from crossrank.data.files import write_json
+from crossrank.data.formats.files import write_json
 from crossrank.errors import UsageError
 from crossrank.progress import Progress
 from crossrank.train.collect import Collected, StoredSource

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from crossrank.atomic import replace_directory
 from crossrank.calibration.curves import Calibration
 from crossrank.calibration.fit import fit_calibration
-from crossrank.data.files import write_json
+from crossrank.data.formats.files import write_json
 from crossrank.data.trec import Run, ranking_from_scores
 from crossrank.errors import UsageError
 from crossrank.evaluation import systems

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
-from crossrank.data.text import read_toml
+from crossrank.data.formats.text import read_toml
 from crossrank.errors import UsageError
 from crossrank.paths import from_home
 from crossrank.train.recipe import Recipe

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from crossrank.atomic import try_lock
-from crossrank.data.files import write_json
+from crossrank.data.formats.files import write_json
 from crossrank.errors import UsageError
 from crossrank.models.location import model_digest
 from crossrank.train.recipe import Recipe

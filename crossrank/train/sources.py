@@ -8,7 +8,7 @@ from typing import Any
 
 from crossrank.data.eval_set import JudgedSet, is_judged_set, read_corpus, read_judged_set
 from crossrank.data.examples import Example, grouped, read_examples, to_examples
-from crossrank.data.files import OnBad, raise_it
+from crossrank.data.formats.files import OnBad, raise_it
 from crossrank.data.qrels import LEARNT
 from crossrank.data.trec import ranking_from_scores, read_run
 from crossrank.errors import UsageError

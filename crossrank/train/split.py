@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold
 
 from crossrank.data.examples import grouped
-from crossrank.data.files import write_json
+from crossrank.data.formats.files import write_json
 from crossrank.data.near_duplicates import NearDuplicates
 from crossrank.data.qrels import MEASURED, VALIDATED
 from crossrank.errors import UsageError

@@ -19,8 +19,8 @@ from crossrank.export.pipeline import ExportReport
 from crossrank.inference.ranker.hub import DEFAULT_RANKER
 from crossrank.inference.ranker.manifest import read_manifest
 from tests.bench.made_results import load_result, outcomes_of, quality_result
-from tests.commands import crossrank
 from tests.conftest import HELDOUT
+from tests.support.commands import crossrank
 
 ATTACK = "<script>alert(1)</script>"
 

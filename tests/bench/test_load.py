@@ -23,7 +23,7 @@ from crossrank.bench.results import LoadTestResult
 from crossrank.errors import CrossrankError, UsageError
 from crossrank.export.pipeline import ExportReport
 from crossrank.serve.local import local_server
-from tests.reranking_server import Behaviour, reranking_server
+from tests.support.reranking_server import Behaviour, reranking_server
 
 REQUESTS = [RerankRequest("what", ["one", "two"]), RerankRequest("why", ["three", "four", "five"])]
 

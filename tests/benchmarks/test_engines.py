@@ -21,7 +21,7 @@ from crossrank.errors import CrossrankError, UsageError
 from crossrank.export.pipeline import ExportReport
 from crossrank.inference.ranker.hub import DEFAULT_RANKER
 from tests.benchmarks.made_speeds import engines_result
-from tests.reranking_server import Behaviour, reranking_server
+from tests.support.reranking_server import Behaviour, reranking_server
 
 ROOT = Path(__file__).parent.parent.parent
 

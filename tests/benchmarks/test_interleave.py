@@ -105,7 +105,7 @@ def test_a_training_that_is_stopped_keeps_its_rounds(monkeypatch: pytest.MonkeyP
 
 
 def test_a_recipe_is_trained_by_both_trainers(tmp_path: Path) -> None:
-    from tests.tiny_models import tiny_cross_encoder
+    from tests.support.tiny_models import tiny_cross_encoder
 
     tiny_cross_encoder("bert", tmp_path / "base")
     rows = "".join(f'{{"query": "q {n}", "document": "d {n}", "label": {n % 2}}}\n' for n in range(40))

@@ -14,8 +14,8 @@ from crossrank.inference.ranker.manifest import read_manifest
 from crossrank.inference.scorer import Scorer
 from crossrank.models.cross_encoder import open_cross_encoder, predict
 from crossrank.serve.local import local_server
-from tests.commands import crossrank
 from tests.conftest import HELDOUT
+from tests.support.commands import crossrank
 
 QUERY = "how do I remove duplicates from a list but keep the order"
 DOCUMENTS = [

@@ -9,7 +9,7 @@ import pytest
 
 from crossrank.cli.commands.doctor import BROKEN, Page
 from crossrank.serve.settings import ServerSettings
-from tests.commands import crossrank
+from tests.support.commands import crossrank
 
 
 def found(*arguments: str, code: int = 0) -> Page:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from crossrank.export.pipeline import ExportReport
 from crossrank.inference.ranker.manifest import read_manifest
-from tests.commands import crossrank
+from tests.support.commands import crossrank
 
 
 def test_the_page_shows_each_variant_and_how_it_runs_here(tiny: ExportReport) -> None:

@@ -13,7 +13,7 @@ from unittest import mock
 
 import pytest
 
-from tests.commands import crossrank
+from tests.support.commands import crossrank
 
 SECRET = "a text of a user"
 CODES = {

@@ -10,7 +10,7 @@ import pytest
 
 from crossrank.calibration.curves import Calibration, read_calibration
 from crossrank.cli.app import main
-from tests.tiny_models import tiny_cross_encoder
+from tests.support.tiny_models import tiny_cross_encoder
 
 WORDS = ("read", "a", "file", "parse", "json", "add", "two", "numbers", "city", "france", "long", "word")
 

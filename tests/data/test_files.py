@@ -14,10 +14,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from crossrank.data import readers, text
 from crossrank.data.eval_set import read_judged_set
 from crossrank.data.examples import Example, read_examples
-from crossrank.data.readers import FORMATS, format_of, name_of
+from crossrank.data.formats import readers, text
+from crossrank.data.formats.readers import FORMATS, format_of, name_of
 from crossrank.data.trec import read_run
 from crossrank.errors import CrossrankError, InvalidData
 

@@ -5,7 +5,7 @@ import pytest
 from crossrank.data.eval_set import JudgedSet
 from crossrank.evaluation.compare import SystemComparison
 from crossrank.evaluation.query_changes import Move, query_changes
-from tests.judged_by_hand import AFTER_DOWN, ATTACK, JUDGED, TUNED, UNTUNED, evaluated
+from tests.support.judged_by_hand import AFTER_DOWN, ATTACK, JUDGED, TUNED, UNTUNED, evaluated
 
 
 def test_wins_losses_and_moves_by_hand() -> None:

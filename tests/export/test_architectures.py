@@ -13,7 +13,7 @@ from crossrank.inference.ranker.golden import needs_precise_products
 from crossrank.inference.ranker.manifest import Budget, read_manifest
 from crossrank.inference.scorer import Scorer
 from crossrank.reranker import RankOptions
-from tests.tiny_models import tiny_cross_encoder
+from tests.support.tiny_models import tiny_cross_encoder
 
 PAIRS = [
     ("how to read a file", "def read(file): return json"),

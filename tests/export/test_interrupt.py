@@ -12,7 +12,7 @@ from crossrank.export.options import ExportOptions
 from crossrank.export.pipeline import export_ranker
 from crossrank.inference.ranker.directory import open_ranker
 from crossrank.inference.ranker.manifest import read_manifest
-from tests.tiny_models import tiny_cross_encoder
+from tests.support.tiny_models import tiny_cross_encoder
 
 
 def kill_exports(tmp_path: Path, kills: int, seed: int) -> tuple[int, int]:

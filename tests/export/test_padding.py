@@ -11,7 +11,7 @@ from crossrank.inference import scorer
 from crossrank.inference.ranker.manifest import read_manifest
 from crossrank.inference.scorer import Scorer
 from crossrank.reranker import RankOptions
-from tests.tiny_models import tiny_cross_encoder
+from tests.support.tiny_models import tiny_cross_encoder
 
 LOGITS = RankOptions(score_kind="logit")
 DOCUMENTS = ("def read file json parse", "def read file json par", "def read file")

@@ -15,7 +15,7 @@ from crossrank.export.pipeline import ExportRefused, ExportReport, export_ranker
 from crossrank.inference.ranker.manifest import Budget
 from crossrank.models.packaged import PACKAGED_BASE
 from tests.conftest import HELDOUT
-from tests.tiny_models import tiny_cross_encoder
+from tests.support.tiny_models import tiny_cross_encoder
 
 
 @pytest.fixture

@@ -1,25 +1,20 @@
 """The feedback store: what it keeps, in which order, and what it does where disk or others are in the way."""
 
-import sqlite3
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossrank.errors import FeedbackTargetNotFound, Overloaded, Unavailable, UsageError
-from crossrank.feedback import schema as feedback_file
+from crossrank.errors import FeedbackTargetNotFound, Overloaded, Unavailable
 from crossrank.feedback import store as feedback
 from crossrank.feedback.schema import Feedback
 from crossrank.feedback.store import FeedbackStore
-from crossrank.v1 import ranker_pb2
+from tests.feedback.stores import DOCUMENTS, answered, held, rows
 
 REQUESTS = ["r", "s", "\0 日本語"]
-DOCUMENTS = ["a", "b", "c\0", ""]
 KINDS = st.one_of(
     st.tuples(st.just("thumb"), st.integers(0, 1)),
     st.tuples(st.just("stars"), st.integers(1, 5)),
@@ -33,33 +28,6 @@ SAID = st.builds(
     KINDS,
     st.text(st.characters(exclude_categories=["Cs"]), max_size=10),
 )
-
-
-def answered(request_id: str, ids: list[str]) -> tuple[ranker_pb2.RankRequest, ranker_pb2.RankResponse]:
-    """A request and its answer in reverse order."""
-    documents = [ranker_pb2.Document(id=name, text=f"text {index}") for index, name in enumerate(ids)]
-    results = [ranker_pb2.RankResult(index=index, id=ids[index], score=index) for index in reversed(range(len(ids)))]
-    response = ranker_pb2.RankResponse(request_id=request_id, model="m", version="v", results=results)
-    return ranker_pb2.RankRequest(query=f"query {request_id}", documents=documents), response
-
-
-def rows(path: Path, query: str) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(path)) as database:
-        return database.execute(query).fetchall()
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Another process' transaction."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        database.execute("BEGIN IMMEDIATE")
-        yield
-        database.execute("ROLLBACK")
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "feedback.db"
 
 
 @given(st.lists(st.one_of(SHOWN, SAID), max_size=30))
@@ -140,99 +108,6 @@ def test_its_files_are_for_their_owner_alone(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_locked_store_refuses_feedback_for_now(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feedback_file, "_BUSY", 0.01)
-    store = FeedbackStore(path)
-    store.show(*answered("r", ["a"]))
-    store.record(Feedback("r", "a", "click", 1)).result(120)
-    with held(path):
-        store.show(*answered("s", ["a"]))
-        with pytest.raises(Unavailable, match="another process holds"):
-            store.record(Feedback("r", "a", "click", 1)).result(120)
-    store.record(Feedback("r", "a", "stars", 3)).result(120)
-    store.close()
-    assert rows(path, "SELECT id, kind FROM feedback") == [(1, "click"), (2, "stars")]
-    assert (store.counts.stored, store.counts.dropped) == (1, 1)
-
-
-def test_a_full_disk_is_an_error_and_what_comes_after_it_is_kept(path: Path) -> None:
-    store = FeedbackStore(path)
-    store.show(*answered("r", ["a"]))
-    store.record(Feedback("r", "a", "click", 1)).result(120)
-    store._database.execute("PRAGMA max_page_count = 1")
-    with pytest.raises(Overloaded, match="full"):
-        store.record(Feedback("r", "a", "thumb", 1, "x" * 10_000)).result(120)
-    store._database.execute("PRAGMA max_page_count = 100000")
-    store.record(Feedback("r", "a", "thumb", 1, "x" * 10_000)).result(120)
-    store.close()
-    assert rows(path, "SELECT kind FROM feedback") == [("click",), ("thumb",)]
-
-
-def test_a_file_has_a_largest_size(path: Path) -> None:
-    store = FeedbackStore(path, max_bytes=2**17)
-    store.show(*answered("r", ["a"]))
-    with pytest.raises(Overloaded, match="full"):
-        for _ in range(100):
-            store.record(Feedback("r", "a", "click", 1, "x" * 10_000)).result(120)
-    store.close()
-    assert path.stat().st_size <= 2**17
-    assert len(rows(path, "SELECT id FROM feedback")) > 2
-
-
-@pytest.mark.parametrize("remove", [Path.unlink, lambda path: path.rename(path.with_name("moved"))])
-def test_a_file_that_was_removed_or_moved_is_not_written_into(path: Path, remove: Callable[[Path], object]) -> None:
-    store = FeedbackStore(path)
-    store.show(*answered("r", ["a"]))
-    store.record(Feedback("r", "a", "click", 1)).result(120)
-    remove(path)
-    with pytest.raises(FeedbackTargetNotFound):
-        store.record(Feedback("r", "a", "stars", 2)).result(120)
-    store.show(*answered("s", ["a"]))
-    assert store.record(Feedback("s", "a", "stars", 3)).result(120) == 1
-    store.close()
-    assert rows(path, "SELECT value FROM feedback") == [(3,)]
-    moved = path.with_name("moved")
-    if moved.exists():
-        assert rows(moved, "SELECT value FROM feedback") == [(1,)]
-
-
-def test_a_directory_that_is_gone_refuses_feedback_until_it_is_back(tmp_path: Path) -> None:
-    path = tmp_path / "mounted" / "store"
-    path.parent.mkdir()
-    store = FeedbackStore(path)
-    store.show(*answered("r", ["a"]))
-    store.record(Feedback("r", "a", "click", 1)).result(120)
-    away = path.parent.rename(tmp_path / "away")
-    for _ in range(2):
-        with pytest.raises(Unavailable):
-            store.record(Feedback("r", "a", "stars", 2)).result(120)
-    away.rename(path.parent)
-    assert store.record(Feedback("r", "a", "stars", 3)).result(120) == 2
-    store.close()
-
-
-def test_a_damaged_file_is_refused_at_the_start(path: Path) -> None:
-    store = FeedbackStore(path)
-    for number in range(300):
-        store.show(*answered(str(number), DOCUMENTS))
-    store.close()
-    content = bytearray(path.read_bytes())
-    content[4096 * 6 : 4096 * 8] = b"\xff" * 8192
-    path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"^feedback: .*(damaged|cannot be used)"):
-        FeedbackStore(path)
-
-
-def test_a_write_that_fails_leaves_nothing_behind_and_the_store_usable(path: Path) -> None:
-    store = FeedbackStore(path)
-    store.show(*answered("r", ["a"]))
-    store.record(Feedback("r", "a", "click", 1)).result(120)
-    with pytest.raises(OverflowError):
-        store.record(Feedback("r", "a", "stars", 2**70)).result(120)
-    assert store.record(Feedback("r", "a", "stars", 2)).result(120) == 2
-    store.close()
-
-
 def test_what_waits_is_bounded_and_answers_leave_room_for_feedback(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feedback, "_MOST_ANSWERS", 1)
     store = FeedbackStore(path)
@@ -275,26 +150,3 @@ def test_a_closed_store_writes_what_waited_and_takes_nothing_more(path: Path) ->
         store.record(Feedback("r", "a", "click", 1))
     assert rows(path, "SELECT COUNT(*) FROM shown") == [(200 * len(DOCUMENTS),)]
     assert (store.counts.stored, store.counts.dropped) == (200, 1)
-
-
-def test_a_file_that_is_no_store_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
-    text, foreign, newer = (tmp_path / name for name in ("text", "foreign.db", "newer.db"))
-    text.write_text("notes " * 300)
-    with closing(sqlite3.connect(foreign)) as database:
-        database.execute("CREATE TABLE impression (id)")
-    FeedbackStore(newer).close()
-    with closing(sqlite3.connect(newer)) as database:
-        database.execute("PRAGMA user_version = 2")
-    before = {file: file.read_bytes() for file in (text, foreign, newer)}
-    for path, sentence in (
-        (text, "cannot be used as a store: file is not a database"),
-        (foreign, "is the database of another program; give a new path"),
-        (newer, "has version 2 of the schema, not 1; give a new path"),
-        (tmp_path, "cannot be opened for writing: Is a directory"),
-        (tmp_path / "none" / "store", "cannot be opened for writing: No such file or directory"),
-    ):
-        with pytest.raises(UsageError) as refused:
-            FeedbackStore(path)
-        assert str(refused.value) == f"feedback: {path} {sentence}"
-    assert {file: file.read_bytes() for file in before} == before
-    assert sorted(tmp_path.iterdir()) == sorted(before)

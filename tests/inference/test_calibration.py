@@ -21,7 +21,7 @@ from crossrank.inference.scorer import Scorer
 from crossrank.serve.local import local_server
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 from tests.conftest import calibration_with
-from tests.inference.test_golden import change_manifest
+from tests.inference.ranker.test_golden import change_manifest
 
 QUERY = "how to read a file"
 TEXTS = [

@@ -15,7 +15,7 @@ import pytest
 
 from crossrank.models.packaged import packaged_base
 from tests.conftest import HELDOUT
-from tests.tiny_models import tiny_cross_encoder
+from tests.support.tiny_models import tiny_cross_encoder
 
 
 @dataclass

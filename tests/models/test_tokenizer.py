@@ -17,8 +17,8 @@ from crossrank.models.cross_encoder import open_cross_encoder, predict
 from crossrank.train.fit.base import open_base
 from crossrank.train.recipe import Recipe
 from crossrank.train.teacher import open_teacher
-from tests.commands import crossrank
-from tests.tiny_models import tiny_cross_encoder
+from tests.support.commands import crossrank
+from tests.support.tiny_models import tiny_cross_encoder
 
 LONG = ("how to read", "word " * 300)
 OFFSET = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "data2vec-text")

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from crossrank.data.eval_set import JudgedSet
 from crossrank.reporting.distributions import length_histogram, score_histogram
-from tests.judged_by_hand import JUDGED
+from tests.support.judged_by_hand import JUDGED
 
 
 def test_truncation_shares_by_hand() -> None:

@@ -15,8 +15,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from crossrank.serve.local import local_server
 from crossrank.v1 import ranker_pb2_grpc
-from tests.hanging_graphs import hanging_ranker
-from tests.serve.test_server import request
+from tests.serve.rpc.test_server import request
+from tests.support.hanging_graphs import hanging_ranker
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

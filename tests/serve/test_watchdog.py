@@ -15,8 +15,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from crossrank.serve.lifecycle import EXIT_HUNG
 from crossrank.serve.local import local_server
 from crossrank.v1 import ranker_pb2_grpc
-from tests.hanging_graphs import hanging_ranker
-from tests.serve.test_server import request
+from tests.serve.rpc.test_server import request
+from tests.support.hanging_graphs import hanging_ranker
 
 # Takes an hour.
 LONG = "word " * 100

@@ -18,7 +18,7 @@ from crossrank.train.fit.fine_tune import Stopped
 from crossrank.train.pipeline import train
 from crossrank.train.recipe_files import load_recipe
 from crossrank.train.run_directory import open_run, run_of
-from tests.tiny_models import tiny_cross_encoder
+from tests.support.tiny_models import tiny_cross_encoder
 
 WORDS = ("read", "a", "file", "parse", "json", "add", "two", "numbers", "city", "france", "long", "word")
 

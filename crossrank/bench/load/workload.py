@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from crossrank.bench.options import PASSAGES
 from crossrank.data.bm25 import BM25
 from crossrank.data.eval_set import is_judged_set, read_judged_set
-from crossrank.data.readers import format_of, read_records
+from crossrank.data.formats.readers import format_of, read_records
 from crossrank.data.standard_library import standard_library_functions
 from crossrank.errors import UsageError
 from crossrank.inference.ranker.hub import DEFAULT_RANKER

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossrank.data.eval_set import JudgedSet, write_judged_set
-from crossrank.data.files import written_beside
+from crossrank.data.formats.files import written_beside
 from crossrank.data.mining.python_files import SourceFile, python_files, read_functions
 from crossrank.data.mining.python_functions import PythonFunction
 from crossrank.errors import UsageError

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from crossrank.data.files import write_json
+from crossrank.data.formats.files import write_json
 from crossrank.data.trec import Run
 from crossrank.evaluation.baselines import score_candidates
 from crossrank.models.cross_encoder import predict

@@ -8,7 +8,7 @@ import pytest
 from crossrank.data.eval_set import JudgedSet
 from crossrank.data.mining.code import MiningReport, SplitCounts, mine_code
 from crossrank.errors import UsageError
-from tests.planted_code import assert_sound, function, plant, sides, two_modules
+from tests.support.planted_code import assert_sound, function, plant, sides, two_modules
 
 
 def test_a_docstring_asks_for_its_function(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crossrank.data.mining.code import mine_code, split_modules
 from crossrank.errors import UsageError
-from tests.planted_code import assert_sound, function, plant, sides
+from tests.support.planted_code import assert_sound, function, plant, sides
 
 
 def test_several_directories_share_their_modules(tmp_path: Path) -> None:

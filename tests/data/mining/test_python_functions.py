@@ -3,7 +3,7 @@ from textwrap import dedent, indent
 import pytest
 
 from crossrank.data.mining.python_functions import PythonFunction, parse_quietly, usable_functions
-from tests.planted_code import function
+from tests.support.planted_code import function
 
 
 def only_function(source: str) -> PythonFunction:

@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from crossrank.export.graph.encoder import read_encoder
 from crossrank.export.graph.prune import all_matrices, write_pruned
 from crossrank.export.quantize.smooth import measure_ranges, smooth
-from tests.tiny_models import MAX_LENGTH, tiny_cross_encoder
+from tests.support.tiny_models import MAX_LENGTH, tiny_cross_encoder
 
 TEXTS = [
     ("how to read a file", "def read(file): return json"),

@@ -5,7 +5,7 @@ import onnx
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from crossrank.export.quantize.ladder import per_token_rungs
-from tests.tiny_models import tiny_cross_encoder
+from tests.support.tiny_models import tiny_cross_encoder
 
 
 def integer_products(path: Path) -> int:

@@ -12,7 +12,7 @@ from crossrank.data.eval_set import JudgedSet, write_judged_set
 from crossrank.train.negatives import mine_negatives
 from crossrank.train.pipeline import train
 from crossrank.train.recipe import Recipe
-from tests.tiny_models import tiny_cross_encoder
+from tests.support.tiny_models import tiny_cross_encoder
 
 QUERIES = [f"read the {word} of {place}" for word in ("map", "list", "tree") for place in ("rome", "oslo", "lima")]
 OPENED: list[str] = []

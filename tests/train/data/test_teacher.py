@@ -12,7 +12,7 @@ from crossrank.models.cross_encoder import open_cross_encoder, predict
 from crossrank.models.packaged import PACKAGED_BASE, packaged_base
 from crossrank.train.recipe import Distillation
 from crossrank.train.teacher import Teacher
-from tests.tiny_models import tiny_cross_encoder
+from tests.support.tiny_models import tiny_cross_encoder
 
 EXAMPLES = [
     Example("read a file", ("def read(path): ...", "def add(a, b): ..."), (1.0, 0.0)),

@@ -10,7 +10,7 @@ from crossrank.models.cross_encoder import open_cross_encoder, predict
 from crossrank.train.fit.losses import CrossEntropyLoss, make_loss
 from crossrank.train.materialise import materialise, open_training_set
 from crossrank.train.recipe import Loss, LossName
-from tests.tiny_models import tiny_cross_encoder
+from tests.support.tiny_models import tiny_cross_encoder
 from tests.train.data.stored import stored
 
 EXAMPLES = [

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sentence_transformers import CrossEncoder
 
 from crossrank.train.fit.tokenize_pairs import fast_preprocess
-from tests.tiny_models import tiny_cross_encoder
+from tests.support.tiny_models import tiny_cross_encoder
 
 texts = st.text(alphabet="abc def(é\u4e2d", max_size=90)
 

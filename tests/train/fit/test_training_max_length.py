@@ -11,7 +11,7 @@ from crossrank.train.fit.fine_tune import fine_tune
 from crossrank.train.materialise import materialise, open_training_set
 from crossrank.train.recipe import Recipe
 from crossrank.train.run_directory import RunDirectory
-from tests.tiny_models import tiny_cross_encoder
+from tests.support.tiny_models import tiny_cross_encoder
 from tests.train.data.stored import stored
 
 

@@ -11,7 +11,7 @@ from crossrank.data.eval_set import JudgedSet, write_judged_set
 from crossrank.train.packed.inputs import PackedInputs
 from crossrank.train.packed.prepare import prepare_inputs
 from crossrank.train.recipe import Recipe
-from tests.tiny_models import tiny_cross_encoder
+from tests.support.tiny_models import tiny_cross_encoder
 
 _WORDS = ["read", "file", "city", "capital", "france", "paris", "add", "two", "numbers", "return", "json", "parse"]
 

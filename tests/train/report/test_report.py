@@ -18,8 +18,8 @@ from crossrank.train.fit.fine_tune import History
 from crossrank.train.recipe import Recipe
 from crossrank.train.report.page import write_report
 from crossrank.train.report.record import TrainingReport
-from tests.judged_by_hand import AFTER_DOWN, ATTACK, JUDGED, TUNED, UNTUNED
 from tests.reporting.html_page import Page
+from tests.support.judged_by_hand import AFTER_DOWN, ATTACK, JUDGED, TUNED, UNTUNED
 
 
 def recipe(name: str, base: str, max_length: int) -> Recipe:

@@ -1,4 +1,4 @@
-"""A server of which one part fails, with the query in the message: `python -m tests.serve.faulty_server PART`."""
+"""A server with one faulty part, whose error quotes the query: `python -m tests.serve.telemetry.faulty_server PART`."""
 
 import asyncio
 import logging

@@ -10,7 +10,7 @@ import pytest
 from crossrank.serve.local import LocalServer, local_server
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 from tests.serve.hostile import MIB, memory, watched_health
-from tests.serve.test_server import request
+from tests.serve.rpc.test_server import request
 
 CHUNK = ranker_pb2.LONG_DOCUMENT_STRATEGY_CHUNK
 # The largest text of the default settings.

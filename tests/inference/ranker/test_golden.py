@@ -20,7 +20,7 @@ from crossrank.inference.ranker.golden import needs_precise_products, runnable_v
 from crossrank.inference.ranker.manifest import read_manifest, sha256_of
 from crossrank.inference.scorer import Scorer
 from crossrank.inference.session import OnnxSession
-from tests.small_ranker import operators_of
+from tests.support.small_ranker import operators_of
 
 FP32 = "onnx/model.onnx"
 

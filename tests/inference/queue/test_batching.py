@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from crossrank.inference.queue.batch_policy import BatchPolicy
 from crossrank.inference.queue.queued_call import SLACK
-from tests.inference.checked_queue import Queue, queue_of
-from tests.inference.plain_batching import plain_order
+from tests.inference.queue.checked_queue import Queue, queue_of
+from tests.inference.queue.plain_batching import plain_order
 
 CALLS = st.lists(st.lists(st.integers(1, 512), min_size=1, max_size=30), min_size=1, max_size=8)
 POLICIES = st.builds(BatchPolicy, st.integers(0, 4096), st.sampled_from([0.0, 0.1, 0.5]), st.booleans())

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.observed_server import ObservedServer
 from crossrank.serve.local import local_server
 from crossrank.v1 import ranker_pb2_grpc
-from tests.serve.test_server import request
+from tests.serve.rpc.test_server import request
 
 Counts = dict[str, float]
 

@@ -7,7 +7,7 @@ import pytest
 from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Unavailable
 from crossrank.inference.queue.batch_policy import BatchPolicy
 from crossrank.inference.queue.scheduler import Scheduler
-from tests.inference.gated_model import Model, pairs
+from tests.inference.queue.gated_model import Model, pairs
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from crossrank.serve.local import local_server
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
-from tests.serve.test_server import BIN, TEXTS, request
-from tests.serve.test_stream import queries
+from tests.serve.rpc.test_server import BIN, TEXTS, request
+from tests.serve.rpc.test_stream import queries
 
 if TYPE_CHECKING:
     from crossrank.export.pipeline import ExportReport

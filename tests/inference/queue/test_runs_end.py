@@ -9,8 +9,8 @@ from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded, Unavai
 from crossrank.inference.queue.batch_policy import BatchPolicy
 from crossrank.inference.queue.scheduler import Scheduler
 from crossrank.inference.session import OnnxSession
-from tests.hanging_graphs import HARMLESS, endless_loop
-from tests.inference.gated_model import Model, pairs
+from tests.inference.queue.gated_model import Model, pairs
+from tests.support.hanging_graphs import HARMLESS, endless_loop
 
 
 def _wait_for_a_run(scheduler: Scheduler) -> None:

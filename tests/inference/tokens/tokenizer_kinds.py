@@ -15,7 +15,7 @@ from tokenizers import (
 )
 
 from crossrank.inference.ranker.hub import DEFAULT_RANKER
-from tests.tiny_models import tiny_cross_encoder
+from tests.support.tiny_models import tiny_cross_encoder
 
 TINY = ("bert", "roberta", "xlm-roberta", "deberta-v2", "modernbert")
 _CORPUS = ["how to read a file", "def add(a, b):\n    return a + b", "the capital of France is Paris", "new york 2024"]

@@ -14,7 +14,7 @@ from crossrank.calibration.curves import Platt, write_calibration
 from crossrank.export.pipeline import ExportReport
 from crossrank.inference.ranker.directory import open_ranker
 from tests.conftest import HELDOUT, calibration_with
-from tests.hub import Hub, running_hub
+from tests.support.hub import Hub, running_hub
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
-from crossrank.data.files import OnBad
-from crossrank.data.text import MAX_LINE_BYTES, text_lines
+from crossrank.data.formats.files import OnBad
+from crossrank.data.formats.text import MAX_LINE_BYTES, text_lines
 from crossrank.errors import InvalidData
 
 _SEPARATORS = ",;\t"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from crossrank.inference.queue.batch_policy import BatchPolicy
 from crossrank.inference.queue.batching import CallQueue
 from crossrank.inference.queue.queued_call import QueuedCall
-from tests.inference.plain_batching import PlainCall, plain_next_batch
+from tests.inference.queue.plain_batching import PlainCall, plain_next_batch
 
 Batch = list[tuple[int, list[int]]]
 

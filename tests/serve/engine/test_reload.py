@@ -17,7 +17,7 @@ from crossrank.inference.ranker.manifest import read_manifest
 from crossrank.inference.scorer import Scorer
 from crossrank.serve.local import LocalServer, local_server
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
-from tests.small_ranker import small_ranker
+from tests.support.small_ranker import small_ranker
 
 TEXTS = ["a b c", "d", "e f g h i j"]
 

@@ -17,7 +17,7 @@ from crossrank.serve.local import LocalServer, local_server
 from crossrank.tei.v1 import tei_pb2
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
 from tests.serve.hostile import MIB, RawConnection, memory, watched_health
-from tests.serve.test_server import request
+from tests.serve.rpc.test_server import request
 
 RANK = "/crossrank.v1.RankService/Rank"
 

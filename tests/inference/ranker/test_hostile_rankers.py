@@ -15,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from crossrank.errors import InvalidRanker
 from crossrank.inference.ranker.manifest import read_manifest
 from crossrank.inference.scorer import Scorer
-from tests.commands import crossrank
-from tests.hanging_graphs import hanging_ranker
-from tests.small_ranker import FILE, resign, save_graph, small_graph, small_ranker, write_manifest
+from tests.support.commands import crossrank
+from tests.support.hanging_graphs import hanging_ranker
+from tests.support.small_ranker import FILE, resign, save_graph, small_graph, small_ranker, write_manifest
 
 
 @pytest.fixture

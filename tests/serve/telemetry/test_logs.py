@@ -28,7 +28,7 @@ PARTS = {
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("method", ["Rank", "RankStream"])
 def test_a_fault_tells_its_place_and_no_text(part: str, method: str) -> None:
-    command = [sys.executable, "-m", "tests.serve.faulty_server", part]
+    command = [sys.executable, "-m", "tests.serve.telemetry.faulty_server", part]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         target = process.stdout.readline().removeprefix("listening on ").strip()

@@ -22,7 +22,7 @@ from crossrank.inference.scorer import Scorer
 from crossrank.serve.load_settings import load_settings
 from crossrank.v1 import ranker_pb2
 from tests.conftest import calibration_with
-from tests.small_ranker import FILE, resign, small_ranker
+from tests.support.small_ranker import FILE, resign, small_ranker
 
 # Seconds for all targets of the long run together.
 _LONG = float(os.environ.get("CROSSRANK_FUZZ_SECONDS", "600"))

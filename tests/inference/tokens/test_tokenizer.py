@@ -18,7 +18,7 @@ from crossrank.errors import InvalidRanker, InvalidRequest
 from crossrank.inference.ranker.hub import DEFAULT_RANKER
 from crossrank.inference.tokens import texts as reading
 from crossrank.inference.tokens.tokenizer import PairTokenizer, TokenizedPair
-from tests.inference.tokenizer_kinds import KINDS, TINY, WHOLE, tokenizer_directory
+from tests.inference.tokens.tokenizer_kinds import KINDS, TINY, WHOLE, tokenizer_directory
 
 ALL_KINDS = ("default", *TINY, *KINDS)
 MAX_LENGTH = 512

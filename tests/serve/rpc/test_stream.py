@@ -9,7 +9,7 @@ import pytest
 
 from crossrank.serve.local import local_server
 from crossrank.v1 import ranker_pb2, ranker_pb2_grpc
-from tests.serve.test_server import request
+from tests.serve.rpc.test_server import request
 
 
 def queries(*requests: ranker_pb2.RankRequest) -> Iterator[ranker_pb2.RankStreamRequest]:

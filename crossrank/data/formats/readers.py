@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from crossrank.data.files import OnBad, raise_it
-from crossrank.data.tables import csv_rows, tsv_rows
-from crossrank.data.text import read_text, text_lines
+from crossrank.data.formats.files import OnBad, raise_it
+from crossrank.data.formats.tables import csv_rows, tsv_rows
+from crossrank.data.formats.text import read_text, text_lines
 from crossrank.errors import InvalidData
 
 Record = tuple[str, Mapping[str, object]]

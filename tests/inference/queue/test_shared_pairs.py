@@ -10,7 +10,7 @@ from crossrank.errors import Cancelled, CrossrankError, DeadlineExceeded
 from crossrank.inference.queue.batch_policy import BatchPolicy
 from crossrank.inference.queue.scheduler import Scheduler
 from crossrank.inference.tokens.tokenizer import TokenizedPair
-from tests.inference.gated_model import Model, pairs
+from tests.inference.queue.gated_model import Model, pairs
 
 
 @pytest.fixture

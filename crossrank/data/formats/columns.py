@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from crossrank.data.forms import columns_of, first_of, normalised
+from crossrank.data.formats.forms import columns_of, first_of, normalised
 from crossrank.errors import InvalidData
 
 QUERY_ID = ("query_id", "_id", "id", "qid", "queryid")

@@ -16,7 +16,7 @@ import pytest
 from crossrank.serve.local import LocalServer, local_server
 from crossrank.v1 import ranker_pb2_grpc
 from tests.serve.hostile import RawConnection
-from tests.serve.test_server import request
+from tests.serve.rpc.test_server import request
 
 _GOAWAY = 7
 
